@@ -1,0 +1,1 @@
+//! houston.yaml becomes catalog, channels and settings.

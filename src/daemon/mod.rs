@@ -1,0 +1,1 @@
+//! Serve: one loop over one closed event enum.

@@ -1,0 +1,1 @@
+//! A shop to try Houston on. It knows nothing of Houston.

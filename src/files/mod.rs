@@ -1,0 +1,1 @@
+//! Log files: timestamps, windows by bisection, rotations, line readers.

@@ -1,0 +1,94 @@
+//! An observation held against its expectations.
+
+use serde::{Deserialize, Serialize};
+
+use super::look::{Class, Look, Outcome, Relation};
+use super::observation::{Broken, Fault, Unknown};
+use super::value::Measures;
+use super::window::Window;
+
+/// One piece of evidence of a verdict.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    pub check: String,
+    pub look: Look,
+    pub kind: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub service: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub owner: Option<String>,
+    pub relation: Relation,
+    /// The system asked, and the place it was asked from.
+    pub group: String,
+    pub class: Class,
+    /// The worse one of then and now.
+    pub outcome: Outcome,
+    /// In the symptom window; absent where the check can only see now.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub then: Option<Outcome>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub now: Option<Outcome>,
+    /// How likely the check would see the ticket's issue if it is real.
+    pub rho: f64,
+    /// Covers everything that the ticket names.
+    pub own: bool,
+    /// Its silence blocks *no issue*.
+    pub needed: bool,
+    /// A use-case or external check with a control that ran beside it, its parameters verified.
+    pub proof: bool,
+    pub control_ok: bool,
+    /// How often it was seen to fail.
+    pub repeats: u32,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// "20 : 1 for an issue", filled in by the verdict.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub odds: String,
+    /// Weight of evidence in nats, filled in by the verdict.
+    #[serde(default)]
+    pub weight: f64,
+    /// The measures that the expectations name, and the kind's own headline.
+    #[serde(skip_serializing_if = "Measures::is_empty", default)]
+    pub observed: Measures,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub failed: Vec<Broken>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub fault: Option<Fault>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub unknown: Option<Unknown>,
+    /// The expectations that hold, as written, so that a good answer says what it stands for.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub held: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub window: Option<Window>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub excerpt: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub reproduce: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub notes: Vec<String>,
+    /// Where the check is written.
+    pub at: String,
+    pub took_ms: u64,
+}
+
+impl Finding {
+    /// The finding in a few words: the broken expectation's actual value, the fault, the reason for not knowing.
+    pub fn headline(&self) -> String {
+        if let Some(broken) = self.failed.first() {
+            return format!("{} (expected {})", broken.actual, broken.that);
+        }
+        if let Some(fault) = &self.fault {
+            return format!("{} ({})", fault.what, fault.phase.name());
+        }
+        if let Some(unknown) = &self.unknown {
+            return unknown.why.clone();
+        }
+        if let Some(held) = self.held.first() {
+            let shown: Vec<String> =
+                self.observed.iter().take(2).map(|(name, value)| format!("{name} {}", value.show(40))).collect();
+            return if shown.is_empty() { held.clone() } else { shown.join(", ") };
+        }
+        self.outcome.name().to_owned()
+    }
+}

@@ -1,0 +1,21 @@
+//! The words that Houston thinks in: plain data and pure rules. No I/O, no async, no clock.
+
+pub mod action;
+pub mod case;
+pub mod catalog;
+pub mod encode;
+pub mod finding;
+pub mod look;
+pub mod measure;
+pub mod memory;
+pub mod observation;
+pub mod params;
+pub mod secret;
+pub mod settings;
+pub mod source;
+pub mod text;
+pub mod ticket;
+pub mod units;
+pub mod value;
+pub mod verdict;
+pub mod window;

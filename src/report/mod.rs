@@ -1,0 +1,1 @@
+//! What is shown: findings and verdicts rendered, nothing decided.

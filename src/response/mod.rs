@@ -1,0 +1,1 @@
+//! What follows a verdict: escalation and its delivery.

@@ -1,0 +1,1 @@
+//! Pure algorithms: quantiles, what is usual, log templates, rate comparison.

@@ -1,0 +1,1 @@
+//! Where tickets live: one file per ticket system.

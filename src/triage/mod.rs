@@ -1,0 +1,1 @@
+//! The path: scope, plan, gather, assess, judge.
