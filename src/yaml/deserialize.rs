@@ -274,7 +274,9 @@ impl<'de> de::Deserializer<'de> for NodeReader<'de> {
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match &self.0.shape {
-            Shape::Scalar { text, .. } => visitor.visit_borrowed_str(text).map_err(|error: Error| error.at(&self.0.span)),
+            Shape::Scalar { text, .. } => {
+                visitor.visit_borrowed_str(text).map_err(|error: Error| error.at(&self.0.span))
+            }
             Shape::Null => Err(self.expected("text").hint("write a value, or remove the key")),
             Shape::Map(_) | Shape::List(_) => {
                 Err(self.expected("text").hint("quote the value if brackets, braces or a colon belong to it"))
@@ -307,9 +309,7 @@ impl<'de> de::Deserializer<'de> for NodeReader<'de> {
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
         match &self.0.shape {
-            Shape::List(items) => {
-                visitor.visit_seq(Items(items.iter())).map_err(|error: Error| error.at(&self.0.span))
-            }
+            Shape::List(items) => visitor.visit_seq(Items(items.iter())).map_err(|error: Error| error.at(&self.0.span)),
             Shape::Scalar { text, .. } => {
                 let short: String = text.chars().take(40).collect();
                 Err(self.expected("a list").hint(format!("write it as a list: [\"{short}\"]")))
@@ -355,7 +355,9 @@ impl<'de> de::Deserializer<'de> for NodeReader<'de> {
         if let Some((key, _)) = entries.iter().find(|(key, _)| !fields.iter().any(|field| key.text() == Some(field))) {
             return Err(unknown_key(key, fields.iter().copied()).into());
         }
-        visitor.visit_map(Entries { entries: entries.iter(), value: None }).map_err(|error: Error| error.at(&self.0.span))
+        visitor
+            .visit_map(Entries { entries: entries.iter(), value: None })
+            .map_err(|error: Error| error.at(&self.0.span))
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -394,7 +396,10 @@ impl<'de> de::SeqAccess<'de> for Items<'de> {
     type Error = Error;
 
     fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, Error> {
-        self.0.next().map(|node| seed.deserialize(NodeReader(node)).map_err(|error: Error| error.at(&node.span))).transpose()
+        self.0
+            .next()
+            .map(|node| seed.deserialize(NodeReader(node)).map_err(|error: Error| error.at(&node.span)))
+            .transpose()
     }
 
     fn size_hint(&self) -> Option<usize> {
@@ -494,11 +499,7 @@ impl<'de> de::VariantAccess<'de> for Variant<'de> {
         de::Deserializer::deserialize_seq(self.value()?, visitor)
     }
 
-    fn struct_variant<V: Visitor<'de>>(
-        self,
-        fields: &'static [&'static str],
-        visitor: V,
-    ) -> Result<V::Value, Error> {
+    fn struct_variant<V: Visitor<'de>>(self, fields: &'static [&'static str], visitor: V) -> Result<V::Value, Error> {
         de::Deserializer::deserialize_struct(self.value()?, "", fields, visitor)
     }
 }

@@ -32,9 +32,16 @@ pub(super) fn explain(file: &Arc<str>, text: &str, error: &ScanError) -> Diagnos
     match error.kind() {
         ErrorKind::RecursionLimitExceeded => too_deep(here),
         ErrorKind::MappingValueNotAllowed | ErrorKind::InvalidColonPlacement => {
-            let colon = shown.chars().take(column as usize).collect::<Vec<_>>();
-            let column = colon.iter().rposition(|c| *c == ':').map_or(column, |index| index as u32 + 1);
-            Diagnostic::error(at(column, 1), "a second `:` in the same value")
+            let until: Vec<char> = shown.chars().take(column as usize).collect();
+            let colon = until.iter().rposition(|c| *c == ':').unwrap_or(0);
+            let first = until.iter().take(colon).collect::<String>();
+            if colon > 0
+                && !first.contains(": ")
+                && let Some(diagnostic) = line_above(file, text, line, shown)
+            {
+                return diagnostic;
+            }
+            Diagnostic::error(at(colon as u32 + 1, 1), "a second `:` in the same value")
                 .hint("quote the value if the colon belongs to it: \"a: b\"; or put the inner key on a line of its own")
         }
         ErrorKind::UnclosedQuotedScalar | ErrorKind::DocumentIndicatorInQuotedScalar => {
@@ -61,14 +68,19 @@ pub(super) fn explain(file: &Arc<str>, text: &str, error: &ScanError) -> Diagnos
             "a `,` or a closing bracket is expected here",
             "quote values with brackets, braces, commas or colons: \"status in [200, 201]\"",
         ),
-        ErrorKind::UnexpectedCharacter { character } => Diagnostic::error(
-            here.clone(),
-            format!("a value can't start with `{}`", character.escape_default()),
-        )
-        .hint("quote the value"),
-        ErrorKind::SimpleKeyExpected | ErrorKind::InvalidSimpleKey => {
-            say("a `:` is missing after this key", "write `key: value`; text of several lines is indented below its key")
+        ErrorKind::UnexpectedCharacter { character: '`' } => say("a value can't start with a backtick", "quote it"),
+        ErrorKind::UnexpectedCharacter { character } => {
+            let message = format!("a value can't start with `{}`", character.escape_default());
+            say(&message, "quote the value")
         }
+        ErrorKind::InvalidBlockScalarHeader | ErrorKind::ZeroBlockScalarIndent => say(
+            "`|` and `>` at the start of a value announce a text of several lines",
+            "quote the value if the sign belongs to it",
+        ),
+        ErrorKind::SimpleKeyExpected | ErrorKind::InvalidSimpleKey => say(
+            "a `:` is missing after this key",
+            "write `key: value`; text of several lines is indented below its key",
+        ),
         ErrorKind::InvalidIndentation
         | ErrorKind::ExpectedBlockMappingKey
         | ErrorKind::ExpectedBlockSequenceEntry
@@ -93,6 +105,55 @@ pub(super) fn explain(file: &Arc<str>, text: &str, error: &ScanError) -> Diagnos
         other => Diagnostic::error(here.clone(), format!("this is not YAML: {other}"))
             .hint("quote values that contain special characters"),
     }
+}
+
+/// A line whose only `:` is one too many: the mistake is mostly in the line above it.
+fn line_above(file: &Arc<str>, text: &str, line: u32, shown: &str) -> Option<Diagnostic> {
+    let (index, above) = text
+        .lines()
+        .enumerate()
+        .take(line as usize - 1)
+        .filter(|(_, above)| !above.trim().is_empty() && !above.trim_start().starts_with('#'))
+        .last()?;
+    let indent = |line: &str| line.chars().take_while(|c| *c == ' ').count();
+    let above_text = above.trim_start().trim_start_matches("- ").trim();
+    let column = above.chars().count() - above.trim_start().trim_start_matches("- ").chars().count();
+    let at = |column: usize, length: usize| Span {
+        file: Arc::clone(file),
+        line: index as u32 + 1,
+        column: column as u32 + 1,
+        length: length.max(1) as u32,
+    };
+    for (open, close) in [('[', ']'), ('{', '}')] {
+        if above.matches(open).count() > above.matches(close).count() {
+            let column = above.chars().position(|c| c == open).unwrap_or(0);
+            return Some(
+                Diagnostic::error(at(column, 1), format!("`{open}` is not closed"))
+                    .hint(format!("a `{close}` is missing")),
+            );
+        }
+    }
+    if above_text.contains(": ") || above_text.ends_with(':') {
+        let deeper = indent(shown) > indent(above);
+        return deeper.then(|| {
+            let here = Span {
+                file: Arc::clone(file),
+                line,
+                column: indent(shown) as u32 + 1,
+                length: shown.trim().chars().count().max(1) as u32,
+            };
+            Diagnostic::error(here, "this line is indented deeper than the line above, which has its value already")
+                .hint("start it in the same column as the key above")
+        });
+    }
+    if let Some(colon) = above_text.find(':') {
+        let colon = column + above_text.get(..colon).unwrap_or("").chars().count();
+        return Some(Diagnostic::error(at(colon, 1), "a space is missing after this `:`").hint("write `key: value`"));
+    }
+    Some(
+        Diagnostic::error(at(column, above_text.chars().count()), "a `:` is missing after this key")
+            .hint("write `key: value`"),
+    )
 }
 
 /// `{{ name }}` without quotes, which YAML reads as a map within a map.

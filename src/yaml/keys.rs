@@ -19,10 +19,9 @@ impl<'a> Keys<'a> {
     /// It is no map.
     pub fn of(node: &'a Node, what: &str) -> Result<Self, Diagnostic> {
         match &node.shape {
-            Shape::Map(entries) => Ok(Keys {
-                entries: entries.iter().map(|(key, value)| (key, value)).collect(),
-                known: Vec::new(),
-            }),
+            Shape::Map(entries) => {
+                Ok(Keys { entries: entries.iter().map(|(key, value)| (key, value)).collect(), known: Vec::new() })
+            }
             _ => Err(Diagnostic::error(node.span.clone(), format!("{what} is a map, found {}", node.describe()))
                 .hint("write `key: value`, one a line")),
         }

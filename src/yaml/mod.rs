@@ -66,9 +66,7 @@ impl Node {
     /// The value under this key of a map.
     pub fn get(&self, name: &str) -> Option<&Node> {
         match &self.shape {
-            Shape::Map(entries) => {
-                entries.iter().find(|(key, _)| key.text() == Some(name)).map(|(_, value)| value)
-            }
+            Shape::Map(entries) => entries.iter().find(|(key, _)| key.text() == Some(name)).map(|(_, value)| value),
             _ => None,
         }
     }
@@ -129,3 +127,6 @@ pub fn with_source(diagnostic: Diagnostic, text: &str) -> Diagnostic {
     masked.at.length = MASK.chars().count() as u32;
     masked
 }
+
+#[cfg(test)]
+mod tests;

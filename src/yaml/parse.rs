@@ -3,9 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use serde_saphyr::granit_parser::{
-    self, Event, Marker, Parser, ScalarStyle, Span as Range, StrInput, StructureStyle,
-};
+use serde_saphyr::granit_parser::{self, Event, Marker, Parser, ScalarStyle, Span as Range, StrInput, StructureStyle};
 
 use super::{Node, Shape, explain};
 use crate::model::source::{Diagnostic, Span};
@@ -99,7 +97,10 @@ impl<'t> Reader<'t> {
             match event {
                 Event::StreamStart | Event::DocumentEnd => {}
                 Event::StreamEnd => {
-                    let empty = Node { span: Span { file: Arc::clone(&self.file), line: 1, column: 1, length: 1 }, shape: Shape::Null };
+                    let empty = Node {
+                        span: Span { file: Arc::clone(&self.file), line: 1, column: 1, length: 1 },
+                        shape: Shape::Null,
+                    };
                     return Ok(root.unwrap_or(empty));
                 }
                 Event::DocumentStart(..) if root.is_some() => {
