@@ -1,1 +1,3 @@
 //! What is shown: findings and verdicts rendered, nothing decided.
+
+pub mod diagnostic;
