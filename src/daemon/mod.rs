@@ -1,1 +1,4 @@
 //! Serve: one loop over one closed event enum.
+
+pub mod auth;
+pub mod outbox;
