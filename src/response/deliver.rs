@@ -123,9 +123,7 @@ impl Deliverer {
         match tokio::time::timeout(TIMEOUT, sending).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_panic)) => Outcome::Retry { after: None, why: "the channel panicked".to_owned() },
-            Err(_) => {
-                Outcome::Retry { after: None, why: format!("no answer in {} s", TIMEOUT.as_secs()) }
-            }
+            Err(_) => Outcome::Retry { after: None, why: format!("no answer in {} s", TIMEOUT.as_secs()) },
         }
     }
 
@@ -135,7 +133,8 @@ impl Deliverer {
         let age_at = |at: Timestamp| Duration::try_from(action.created_at.duration_until(at)).unwrap_or_default();
         match at {
             Some(at) if age_at(at) <= self.backoff.give_up_after => {
-                let then = if age_at(now) >= self.backoff.tell_after { self.tell(action, &why, now) } else { Vec::new() };
+                let then =
+                    if age_at(now) >= self.backoff.tell_after { self.tell(action, &why, now) } else { Vec::new() };
                 Attempted::Failed { why, at: Some(at), then }
             }
             _ => {
@@ -163,9 +162,19 @@ impl Deliverer {
         self.ailing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How long a channel that fails is still left alone. When that is over, one attempt at a time is let through.
     fn rest_of_pause(&self, channel: &str) -> Option<Duration> {
-        let until = self.lock().get(channel)?.until;
-        Some(until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
+        let mut ailing = self.lock();
+        let ailing = ailing.get_mut(channel)?;
+        let now = Instant::now();
+        let left = ailing.until.saturating_duration_since(now);
+        if left.is_zero() {
+            if !self.backoff.first.is_zero() {
+                ailing.until = now + TIMEOUT;
+            }
+            return None;
+        }
+        Some(left)
     }
 
     /// A refusal is an answer: the channel works.
