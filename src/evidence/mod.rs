@@ -29,7 +29,7 @@ mod tools;
 pub use tools::Tools;
 
 /// Every kind of probe, in the order in which they are listed to people.
-pub static KINDS: &[&Kind] = &[];
+pub static KINDS: &[&Kind] = &[&use_case::journey::JOURNEY];
 
 /// The kind with this name.
 pub fn kind(name: &str) -> Option<&'static Kind> {

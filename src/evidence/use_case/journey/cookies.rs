@@ -259,12 +259,21 @@ mod tests {
             ("https://h.example/", "s=1; Max-Age=-99999999999999999999999", "https://h.example/", None),
             ("https://h.example/", "s=1; Expires=Thu, 01 Jan 1970 00:00:00 GMT", "https://h.example/", None),
             ("https://h.example/", "s=1; Expires=Thu, 01-Jan-1970 00:00:00 GMT", "https://h.example/", None),
-            ("https://h.example/", "s=1; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=9", "https://h.example/", Some("s=1")),
+            (
+                "https://h.example/",
+                "s=1; Expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=9",
+                "https://h.example/",
+                Some("s=1"),
+            ),
             ("https://h.example/", "s=1; Expires=nonsense", "https://h.example/", Some("s=1")),
             ("https://h.example/", "=1", "https://h.example/", None),
             ("https://h.example/", "no-value", "https://h.example/", None),
         ] {
-            assert_eq!(jar(set, &[cookie]).header(&url(asked), now()).as_deref(), sent, "{cookie} from {set} to {asked}");
+            assert_eq!(
+                jar(set, &[cookie]).header(&url(asked), now()).as_deref(),
+                sent,
+                "{cookie} from {set} to {asked}"
+            );
         }
     }
 

@@ -155,10 +155,7 @@ impl Run<'_> {
         }
 
         let mut measures = Measures::new();
-        measures
-            .set("steps", passed)
-            .set("duration_seconds", duration.as_secs_f64())
-            .set("step", Value::List(shown));
+        measures.set("steps", passed).set("duration_seconds", duration.as_secs_f64()).set("step", Value::List(shown));
         let mut observation = Observation::answered(Measures::new());
         if let Some((index, taken)) = stopped {
             let step = &steps[index];
@@ -195,7 +192,8 @@ impl Run<'_> {
             broken.actual = self.strike(&broken.actual);
         }
         if self.jar.dropped() > 0 {
-            self.notes.push(format!("{} cookies were not kept: too many, too long or for another host", self.jar.dropped()));
+            self.notes
+                .push(format!("{} cookies were not kept: too many, too long or for another host", self.jar.dropped()));
         }
         observation.notes = std::mem::take(&mut self.notes);
         observation.measures(measures)
@@ -358,14 +356,14 @@ impl Run<'_> {
             let list = if expect.odd { &mut odd } else { &mut broken };
             list.push(broken_expectation(expect, actual));
         }
-        if broken.is_empty() && unseen.is_none() {
-            for capture in &step.capture {
-                match self.capture(capture, &all, &measures, response.truncated) {
-                    Ok(()) => {}
-                    Err(End::Broken(mut more)) => broken.append(&mut more),
-                    Err(End::Blind(unknown)) => unseen = Some(unknown.why),
-                    Err(_) => {}
-                }
+        // Captured even where an expectation is broken, for the clean-up: what isn't there is told only where nothing
+        // else is wrong, since an answer that is wrong altogether lacks it, too.
+        let sound = broken.is_empty() && unseen.is_none();
+        for capture in &step.capture {
+            match self.capture(capture, &all, &measures, response.truncated) {
+                Err(End::Broken(mut more)) if sound => broken.append(&mut more),
+                Err(End::Blind(unknown)) if sound => unseen = Some(unknown.why),
+                _ => {}
             }
         }
         let end = match unseen {

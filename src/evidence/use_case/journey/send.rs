@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use bytes::Bytes;
-use http::header::LOCATION;
 use http::Method;
+use http::header::LOCATION;
 use jiff::Timestamp;
 use tokio::time::Instant;
 use url::Url;
@@ -177,12 +177,18 @@ pub async fn send(
             None => return Err(failure(Reason::Service, "redirected to something that is no address".to_owned())),
         };
         if url.scheme() == "https" && next.scheme() == "http" {
-            return Err(failure(Reason::Guard, format!("redirected from https to {}, which is not followed", place(&next))));
+            return Err(failure(
+                Reason::Guard,
+                format!("redirected from https to {}, which is not followed", place(&next)),
+            ));
         }
         let keeps_method = matches!(response.status, 307 | 308);
         let elsewhere = !same_site(&url, &next);
         if elsewhere && keeps_method && !body.is_empty() {
-            return Err(failure(Reason::Guard, format!("redirected with what was sent to {}, which is not followed", place(&next))));
+            return Err(failure(
+                Reason::Guard,
+                format!("redirected with what was sent to {}, which is not followed", place(&next)),
+            ));
         }
         let becomes_get = match response.status {
             303 => method != Method::HEAD,
