@@ -1,0 +1,1 @@
+//! A journey against a real server.
