@@ -1,7 +1,6 @@
 //! What the service answered to one step, as the measures that its expectations and captures see.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -33,52 +32,39 @@ const fn measure(name: &'static str, kind: Type, unit: &'static str, meaning: &'
 /// The names that say what was answered, not only that something was.
 pub const CONTENT: [&str; 3] = ["body", "json", "headers"];
 
-/// An answer to a step, whatever its status.
-#[derive(Debug)]
-pub struct Answer {
-    pub response: Response,
-    /// Redirects that were followed to get it.
-    pub redirects: usize,
-    /// All hops together.
-    pub duration: Duration,
-}
-
-impl Answer {
-    /// The measures of the answer. `body` and `json` are absent where the body went on beyond the cap,
-    /// `json` where the body isn't JSON.
-    pub fn measures(&self, now: Timestamp) -> Measures {
-        let response = &self.response;
-        let mut measures = Measures::new();
-        measures.set("status", response.status).set("duration_seconds", self.duration.as_secs_f64());
-        for (name, time) in [
-            ("resolve_seconds", response.timings.resolve),
-            ("connect_seconds", response.timings.connect),
-            ("tls_seconds", response.timings.tls),
-            ("first_byte_seconds", response.timings.first_byte),
-        ] {
-            if let Some(time) = time {
-                measures.set(name, time.as_secs_f64());
-            }
+/// The measures of an answer. `body` and `json` are absent where the body was not read to its end, `json` where the
+/// body isn't JSON.
+pub fn measures(response: &Response, now: Timestamp) -> Measures {
+    let mut measures = Measures::new();
+    measures.set("status", response.status).set("duration_seconds", response.timings.total.as_secs_f64());
+    for (name, time) in [
+        ("resolve_seconds", response.timings.resolve),
+        ("connect_seconds", response.timings.connect),
+        ("tls_seconds", response.timings.tls),
+        ("first_byte_seconds", response.timings.first_byte),
+    ] {
+        if let Some(time) = time {
+            measures.set(name, time.as_secs_f64());
         }
-        measures
-            .set("headers", headers(&response.headers))
-            .set("redirects", self.redirects)
-            .set("http_version", format!("{:?}", response.version).replace("HTTP/2.0", "HTTP/2"));
-        if let Some(expiry) = response.certificate_expiry {
-            let days = now.duration_until(expiry).as_secs_f64() / 86_400.0;
-            measures.set("certificate_expiry_days", days);
-        }
-        if !response.truncated {
-            measures
-                .set("body_bytes", response.body.len())
-                .set("body", String::from_utf8_lossy(&response.body).into_owned());
-            // serde_json bounds the depth (128) and refuses numbers beyond f64: such a body is simply not JSON.
-            if let Ok(json) = serde_json::from_slice::<serde_json::Value>(&response.body) {
-                measures.set("json", json);
-            }
-        }
-        measures
     }
+    measures
+        .set("headers", headers(&response.headers))
+        .set("redirects", response.redirects.len())
+        .set("http_version", format!("{:?}", response.version).replace("HTTP/2.0", "HTTP/2"));
+    if let Some(expiry) = response.certificate_expiry {
+        let days = now.duration_until(expiry).as_secs_f64() / 86_400.0;
+        measures.set("certificate_expiry_days", days);
+    }
+    if !response.truncated {
+        measures
+            .set("body_bytes", response.body.len())
+            .set("body", String::from_utf8_lossy(&response.body).into_owned());
+        // serde_json bounds the depth (128) and refuses numbers beyond f64: such a body is simply not JSON.
+        if let Ok(json) = serde_json::from_slice::<serde_json::Value>(&response.body) {
+            measures.set("json", json);
+        }
+    }
+    measures
 }
 
 /// Headers by lower-case name; several of one name are joined by a comma, as RFC 9110 has it.

@@ -5,8 +5,7 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
-use http::header::SET_COOKIE;
+use http::HeaderValue;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
 use url::{Host, Url};
@@ -17,7 +16,7 @@ const COOKIES_LIMIT: usize = 50;
 const COOKIE_LIMIT: usize = 4 * 1024;
 /// The longest `Cookie` header that is sent, in bytes.
 const HEADER_LIMIT: usize = 16 * 1024;
-/// The most `Set-Cookie` headers of one answer that are read.
+/// The most cookies of one exchange that are read.
 const SET_COOKIE_LIMIT: usize = 200;
 
 /// What a service asked to be told again.
@@ -57,17 +56,12 @@ impl Place {
 }
 
 impl Jar {
-    /// Takes what an answer from `url` sets, at `now`.
-    pub fn take(&mut self, url: &Url, headers: &HeaderMap, now: Timestamp) {
-        for (index, header) in headers.get_all(SET_COOKIE).iter().enumerate() {
-            if index >= SET_COOKIE_LIMIT {
-                self.dropped += 1;
-                continue;
-            }
-            if let Ok(text) = header.to_str() {
-                self.set(url, text, now);
-            } else {
-                self.dropped += 1;
+    /// Takes what answers set, each with the URL that it came from, at `now`.
+    pub fn take(&mut self, cookies: &[(Url, HeaderValue)], now: Timestamp) {
+        for (index, (url, cookie)) in cookies.iter().enumerate() {
+            match cookie.to_str() {
+                Ok(text) if index < SET_COOKIE_LIMIT => self.set(url, text, now),
+                _ => self.dropped += 1,
             }
         }
     }
@@ -226,12 +220,10 @@ mod tests {
     }
 
     fn jar(from: &str, cookies: &[&str]) -> Jar {
-        let mut headers = HeaderMap::new();
-        for cookie in cookies {
-            headers.append(SET_COOKIE, cookie.parse().unwrap());
-        }
+        let cookies: Vec<(Url, HeaderValue)> =
+            cookies.iter().map(|cookie| (url(from), cookie.parse().unwrap())).collect();
         let mut jar = Jar::default();
-        jar.take(&url(from), &headers, now());
+        jar.take(&cookies, now());
         jar
     }
 

@@ -555,13 +555,13 @@ mod tests {
                 ),
                 "1:19",
                 "`cart` is used before it is captured",
-                "before them",
+                "before it",
             ),
             (
                 &format!("- get: \"http://h/a/{{{{ cart }}}}\"\n  capture: {{ cart: json.id }}\n{read_it}"),
                 "1:20",
                 "`cart` is used before it is captured",
-                "before them",
+                "before it",
             ),
             (
                 &format!(

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::answer::{Answer, CONTENT};
+use super::answer::{self, CONTENT, STEP_MEASURES};
 use super::cookies::Jar;
 use super::send::{Letter, Unready, send};
 use super::show;
@@ -18,7 +18,7 @@ use crate::model::params::Params;
 use crate::model::secret::{Redactor, Secret};
 use crate::model::units::show_duration;
 use crate::model::value::{Measures, Value};
-use crate::net::http::{Failure, Reason};
+use crate::net::http::{Failure, Reason, Response};
 
 /// The most that is kept of the deadline for steps that are taken whatever happened.
 const CLEAN_UP: Duration = Duration::from_secs(2);
@@ -142,9 +142,8 @@ impl Run<'_> {
                 }
                 continue;
             }
-            let began = Instant::now();
             let mut taken = self.take(index, step, self.deadlines.steps).await;
-            duration += began.elapsed();
+            duration += taken.duration;
             shown.push(show_taken(step, &taken));
             odd.append(&mut taken.odd);
             if matches!(taken.end, End::Held) {
@@ -239,9 +238,11 @@ impl Run<'_> {
     /// Takes a step as often as it says, until its expectations hold.
     async fn take(&mut self, index: usize, step: &Step, until: Instant) -> Taken {
         let mut attempt = 1;
+        let mut before = Duration::ZERO;
         loop {
             let mut taken = self.try_once(step, until).await;
             taken.attempts = attempt;
+            taken.duration += before;
             if matches!(taken.end, End::Held | End::Blind(_)) || attempt >= step.attempts {
                 if attempt > 1 {
                     let place = self.place(index);
@@ -258,6 +259,7 @@ impl Run<'_> {
                 return taken;
             }
             sleep(step.delay).await;
+            before = taken.duration + step.delay;
             attempt += 1;
         }
     }
@@ -285,26 +287,28 @@ impl Run<'_> {
         let own = step.timeout.map(|timeout| began + timeout);
         let deadline = own.map_or(until, |own| own.min(until));
         let now = self.now();
-        let clock = move || now.checked_add(began.elapsed()).unwrap_or(now);
-        let sent = send(&letter, step.follow_redirects, &mut self.jar, &self.ask.tools, clock, deadline);
+        let sent = send(&letter, step.follow_redirects, &mut self.jar, &self.ask.tools, now, deadline);
         // The client keeps the deadline itself; this is for the day on which it doesn't.
         let answer = timeout_at(deadline + MARGIN / 2, sent).await;
-        let duration = began.elapsed();
+        // The client's own count leaves out the wait for a turn at the target, which is our doing.
         let mut taken = match answer {
-            Ok(Ok(answer)) => self.judge(step, &answer),
-            Ok(Err(failure)) => Taken::new(self.failed(failure, duration, own.is_some_and(|own| own <= until))),
+            Ok(Ok(response)) => Taken { duration: response.timings.total, ..self.judge(step, &response) },
+            Ok(Err(failure)) => Taken {
+                duration: failure.timings.total,
+                ..Taken::new(self.failed(failure, own.is_some_and(|own| own <= until)))
+            },
             Err(_) => Taken::new(End::Blind(Unknown::new(
                 UnknownKind::TimedOut,
-                format!("no answer, and no error, in {}", show_duration(duration)),
+                format!("no answer, and no error, in {}", show_duration(began.elapsed())),
             ))),
         };
-        taken.duration = duration;
         taken.reproduce = reproduce;
         taken
     }
 
     /// Whose fault it is that there was no whole answer.
-    fn failed(&self, failure: Failure, waited: Duration, own_timeout: bool) -> End {
+    fn failed(&self, failure: Failure, own_timeout: bool) -> End {
+        let waited = failure.timings.total;
         let total = self.deadlines.steps.saturating_duration_since(self.deadlines.started);
         match failure.reason {
             Reason::Service => End::Failed(Fault { phase: failure.phase, what: failure.what }),
@@ -321,9 +325,8 @@ impl Run<'_> {
     }
 
     /// Holds the answer against the step's expectations, and keeps what it captures.
-    fn judge(&mut self, step: &Step, answer: &Answer) -> Taken {
-        let response = &answer.response;
-        let measures = answer.measures(self.now());
+    fn judge(&mut self, step: &Step, response: &Response) -> Taken {
+        let measures = answer::measures(response, self.now());
         let mut all = self.known.clone();
         for (name, value) in measures.iter() {
             all.set(name, value.clone());
@@ -344,7 +347,7 @@ impl Run<'_> {
             let actual = match expect.that.hold(&all, &|_, _| Usual::Unknown { why: "not in a journey".to_owned() }) {
                 Held::True => continue,
                 Held::False { actual } => actual,
-                Held::Unknown { why } => match absent(expect.that.names(), &measures, response.truncated) {
+                Held::Unknown { why } => match absent(expect.that.names(), &measures, response) {
                     Absent::Ours(what) => {
                         unseen.get_or_insert(what);
                         continue;
@@ -360,7 +363,7 @@ impl Run<'_> {
         // else is wrong, since an answer that is wrong altogether lacks it, too.
         let sound = broken.is_empty() && unseen.is_none();
         for capture in &step.capture {
-            match self.capture(capture, &all, &measures, response.truncated) {
+            match self.capture(capture, &all, &measures, response) {
                 Err(End::Broken(mut more)) if sound => broken.append(&mut more),
                 Err(End::Blind(unknown)) if sound => unseen = Some(unknown.why),
                 _ => {}
@@ -377,7 +380,13 @@ impl Run<'_> {
     }
 
     /// Keeps one value for the steps to come. What isn't there, or isn't a value, is a broken expectation.
-    fn capture(&mut self, capture: &Capture, all: &Measures, measures: &Measures, truncated: bool) -> Result<(), End> {
+    fn capture(
+        &mut self,
+        capture: &Capture,
+        all: &Measures,
+        measures: &Measures,
+        response: &Response,
+    ) -> Result<(), End> {
         let refuse = |actual: String| {
             Err(End::Broken(vec![Broken {
                 that: format!("capture {}: {}", capture.name, capture.value.text()),
@@ -389,7 +398,7 @@ impl Run<'_> {
         };
         let value = match capture.value.evaluate(all) {
             Ok(value) => value,
-            Err(why) => match absent(capture.value.names(), measures, truncated) {
+            Err(why) => match absent(capture.value.names(), measures, response) {
                 Absent::Ours(what) => return Err(End::Blind(Unknown::new(UnknownKind::Incomplete, what))),
                 Absent::Json => return refuse("the body is not JSON".to_owned()),
                 Absent::No => return refuse(why),
@@ -427,14 +436,16 @@ enum Absent {
     Ours(String),
 }
 
-fn absent(names: &[String], measures: &Measures, truncated: bool) -> Absent {
-    let is_measure = |name: &str| super::answer::STEP_MEASURES.iter().any(|measure| measure.name == name);
-    let missing: Vec<&str> =
-        names.iter().map(String::as_str).filter(|name| is_measure(name) && measures.get(name).is_none()).collect();
-    let of_body = |name: &&str| CONTENT.contains(name) || *name == "body_bytes";
+fn absent(names: &[String], measures: &Measures, response: &Response) -> Absent {
+    let missing = |name: &str| STEP_MEASURES.iter().any(|m| m.name == name) && measures.get(name).is_none();
+    let missing: Vec<&str> = names.iter().map(String::as_str).filter(|name| missing(name)).collect();
+    let of_body = |name: &str| CONTENT.contains(&name) || name == "body_bytes";
     match missing.first() {
         None => Absent::No,
-        Some(name) if truncated && of_body(name) => Absent::Ours("the body is longer than is read".to_owned()),
+        Some(name) if response.truncated && of_body(name) => Absent::Ours(match &response.unread_coding {
+            Some(coding) => format!("the body is packed as {coding}, which is not understood here"),
+            None => "the body is longer than is read".to_owned(),
+        }),
         Some(_) if missing.iter().all(|name| *name == "json") => Absent::Json,
         Some(name) => Absent::Ours(format!("there is no {name} of this exchange")),
     }

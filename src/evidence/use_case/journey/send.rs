@@ -1,26 +1,19 @@
-//! Sends one step, hop by hop: the cookies of each hop are kept, and nothing of ours follows to another origin.
-//!
-//! Redirects are followed here and not by the client, because a session is often set by the very answer that redirects.
-
-use std::sync::Arc;
+//! Fills in one step and sends it, with the cookies of the run.
 
 use base64::Engine as _;
 use bytes::Bytes;
 use http::Method;
-use http::header::LOCATION;
 use jiff::Timestamp;
 use tokio::time::Instant;
 use url::Url;
 
-use super::answer::Answer;
 use super::cookies::Jar;
 use super::step::{Body, Credentials, HeaderValue, Step, is_sensitive};
 use crate::evidence::slots::SlotError;
 use crate::evidence::{Ask, Tools};
-use crate::model::observation::Phase;
 use crate::model::params::Params;
 use crate::model::secret::{Redactor, Secret};
-use crate::net::http::{Caps, Failure, Reason, Request};
+use crate::net::http::{Failure, Request, Response};
 
 /// A step with its values filled in, ready to be sent.
 #[derive(Debug)]
@@ -104,120 +97,34 @@ impl Letter {
     }
 }
 
-/// Sends it and follows its redirects, all before `deadline`.
+/// Sends it, follows its redirects, and keeps the cookies that were set on the way.
 ///
 /// # Errors
-/// The client's [`Failure`]; too many redirects and a redirect without a usable address are failures of the service.
+/// The client's own.
 pub async fn send(
     letter: &Letter,
-    follow: u8,
+    follow_redirects: u8,
     jar: &mut Jar,
     tools: &Tools,
-    now: impl Fn() -> Timestamp,
+    now: Timestamp,
     deadline: Instant,
-) -> Result<Answer, Failure> {
-    let started = Instant::now();
-    let mut method = letter.method.clone();
-    let mut url = letter.url.clone();
-    let mut body = letter.body.clone();
-    // Once a redirect has led elsewhere nothing of ours is sent any more, not even back to where it began.
-    let mut home = true;
-    let mut redirects = 0_usize;
-    loop {
-        let mut headers = if home { letter.headers.clone() } else { Vec::new() };
-        let mut secret_headers = if home { letter.secret_headers.clone() } else { Vec::new() };
-        if body.is_empty() {
-            headers.retain(|(name, _)| name != "content-type");
+) -> Result<Response, Failure> {
+    let mut secret_headers = letter.secret_headers.clone();
+    if let Some(cookies) = jar.header(&letter.url, now) {
+        match secret_headers.iter_mut().find(|(name, _)| name == "cookie") {
+            Some((_, own)) => *own = Secret::new(format!("{}; {cookies}", own.expose())),
+            None => secret_headers.push(("cookie".to_owned(), Secret::new(cookies))),
         }
-        if home && let Some(cookies) = jar.header(&url, now()) {
-            match secret_headers.iter_mut().find(|(name, _)| name == "cookie") {
-                Some((_, own)) => *own = Secret::new(format!("{}; {cookies}", own.expose())),
-                None => secret_headers.push(("cookie".to_owned(), Secret::new(cookies))),
-            }
-        }
-        let response = tools
-            .http
-            .send(Request {
-                method: method.clone(),
-                url: url.clone(),
-                headers,
-                secret_headers,
-                body: body.clone(),
-                follow_redirects: 0,
-                tls: Arc::default(),
-                ip: None,
-                caps: Caps::default(),
-                deadline,
-            })
-            .await?;
-        jar.take(&url, &response.headers, now());
-
-        let target = match response.status {
-            301 | 302 | 303 | 307 | 308 if follow > 0 => response.headers.get(LOCATION),
-            _ => None,
-        };
-        let Some(target) = target else {
-            return Ok(Answer { response, redirects, duration: started.elapsed() });
-        };
-        let failure = |reason, what: String| Failure {
-            reason,
-            phase: Phase::Processing,
-            what,
-            timings: response.timings,
-            redirects: Vec::new(),
-        };
-        if redirects >= usize::from(follow) {
-            return Err(failure(Reason::Service, format!("redirected more than {follow} times")));
-        }
-        let next = match target.to_str().ok().and_then(|text| url.join(text).ok()) {
-            Some(next) if matches!(next.scheme(), "http" | "https") && next.has_host() => next,
-            Some(next) => {
-                return Err(failure(Reason::Guard, format!("redirected to {}:, which is not followed", next.scheme())));
-            }
-            None => return Err(failure(Reason::Service, "redirected to something that is no address".to_owned())),
-        };
-        if url.scheme() == "https" && next.scheme() == "http" {
-            return Err(failure(
-                Reason::Guard,
-                format!("redirected from https to {}, which is not followed", place(&next)),
-            ));
-        }
-        let keeps_method = matches!(response.status, 307 | 308);
-        let elsewhere = !same_site(&url, &next);
-        if elsewhere && keeps_method && !body.is_empty() {
-            return Err(failure(
-                Reason::Guard,
-                format!("redirected with what was sent to {}, which is not followed", place(&next)),
-            ));
-        }
-        let becomes_get = match response.status {
-            303 => method != Method::HEAD,
-            301 | 302 => method == Method::POST,
-            _ => false,
-        };
-        if becomes_get {
-            method = Method::GET;
-            body = Bytes::new();
-        }
-        home = home && !elsewhere;
-        redirects += 1;
-        url = next;
-        let _ = url.set_username("");
-        let _ = url.set_password(None);
     }
-}
-
-/// The same origin, or the same host on its way from http to https on the usual ports.
-fn same_site(from: &Url, to: &Url) -> bool {
-    let upgrade = from.scheme() == "http"
-        && to.scheme() == "https"
-        && from.port_or_known_default() == Some(80)
-        && to.port_or_known_default() == Some(443)
-        && from.host() == to.host();
-    from.origin() == to.origin() || upgrade
-}
-
-/// Host and port, for what is told about a redirect: its path and query are the service's, and may hold anything.
-fn place(url: &Url) -> String {
-    format!("{}:{}", url.host_str().unwrap_or_default(), url.port_or_known_default().unwrap_or_default())
+    let request = Request {
+        method: letter.method.clone(),
+        headers: letter.headers.clone(),
+        secret_headers,
+        body: letter.body.clone(),
+        follow_redirects,
+        ..Request::get(letter.url.clone(), deadline)
+    };
+    let response = tools.http.send(request).await?;
+    jar.take(&response.set_cookies, now);
+    Ok(response)
 }
