@@ -9,7 +9,7 @@ use super::random::Random;
 pub const DEFAULT_RATE: f64 = 1.0;
 
 /// Requests of one visit, on average: what the shares in [`Visits::acts`] come to (a test counts).
-const MEAN_REQUESTS: f64 = 4.1;
+const MEAN_REQUESTS: f64 = 3.93;
 
 /// One thing that a customer does; each is one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,9 +45,9 @@ pub struct Visit {
 
 /// What the customers browse with.
 pub const AGENTS: &[&str] = &[
-    "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
-    "Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 Version/18.4 Safari/605.1.15",
-    "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 Chrome/142.0.0.0 Safari/537.36",
+    "Mozilla/5.0 (X11; Linux x86_64) Firefox/140.0",
+    "Mozilla/5.0 (Macintosh) Safari/605.1.15",
+    "Mozilla/5.0 (Windows NT 10.0; Win64) Chrome/142.0",
     "bookshop-android/5.2",
 ];
 

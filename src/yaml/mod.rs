@@ -19,7 +19,7 @@ mod keys;
 mod parse;
 mod spanned;
 
-pub use keys::Keys;
+pub use keys::{Keys, unknown_key};
 pub use parse::{DEPTH_LIMIT, FILE_LIMIT, NODE_LIMIT, parse, parse_bytes};
 pub use spanned::Spanned;
 

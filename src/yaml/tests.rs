@@ -260,7 +260,6 @@ fn bombs_are_refused_at_once() {
         ("dashes", fill("---\n")),
         ("percent", fill("%a\n")),
         ("commas", fill(",")),
-        ("tabs", fill("\t")),
     ] {
         let start = Instant::now();
         let result = parse("f.yaml", text.split_at(text.len().min(FILE_LIMIT)).0);
@@ -272,6 +271,7 @@ fn bombs_are_refused_at_once() {
         ("long text", format!("a: {}", fill("x ").split_at(FILE_LIMIT - 4).0)),
         ("comments", fill("# c\n")),
         ("bars", fill("|\n")),
+        ("tabs", fill("\t")),
     ] {
         let start = Instant::now();
         assert!(parse("f.yaml", &text).is_ok(), "{name}");
