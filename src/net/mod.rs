@@ -2,4 +2,5 @@
 
 pub mod credentials;
 pub mod dns;
+pub mod exposition;
 pub mod http;
