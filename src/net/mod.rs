@@ -4,3 +4,4 @@ pub mod credentials;
 pub mod dns;
 pub mod exposition;
 pub mod http;
+pub mod process;
