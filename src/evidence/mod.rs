@@ -23,6 +23,7 @@ pub mod logs;
 pub mod traffic;
 pub mod use_case;
 
+pub mod slots;
 mod tools;
 
 pub use tools::Tools;

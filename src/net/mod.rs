@@ -1,7 +1,13 @@
 //! Wires: one file per system or protocol that we speak. Nobody else opens a socket.
 
+pub mod budget;
 pub mod credentials;
+pub mod dial;
 pub mod dns;
 pub mod exposition;
+pub mod guard;
 pub mod http;
 pub mod process;
+pub mod tls;
+
+mod progress;
