@@ -17,6 +17,7 @@ mod line;
 mod tests;
 
 use families::Families;
+pub(in crate::net) use line::number;
 use line::{Line, Reader};
 
 /// Which of the two formats a page is written in, as its content type says.

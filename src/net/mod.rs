@@ -8,6 +8,7 @@ pub mod exposition;
 pub mod guard;
 pub mod http;
 pub mod process;
+pub mod prometheus;
 pub mod tls;
 
 mod progress;

@@ -444,7 +444,7 @@ fn in_range(ms: i64) -> Option<i64> {
 }
 
 /// A float as both formats write it: decimal, `inf`, `infinity`, `nan` in any case; no hexadecimal, no `_`.
-pub(super) fn number(word: &str) -> Result<f64, &'static str> {
+pub(in crate::net) fn number(word: &str) -> Result<f64, &'static str> {
     let value: f64 = word.parse().map_err(|_| "not a number")?;
     if value.is_finite() {
         return Ok(value);
