@@ -1,1 +1,5 @@
 //! Serve: one loop over one closed event enum.
+
+pub mod log;
+pub mod metrics;
+pub mod server;

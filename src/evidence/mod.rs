@@ -48,6 +48,8 @@ pub struct Ask {
     pub params: Params,
     /// Look at this customer's share only (kinds that declare a `customer` field).
     pub customer: Option<String>,
+    /// Counts from 1; a repeated look must be a fresh one, never a shared answer.
+    pub attempt: u32,
     /// Measures of which `usual(…)` wants the source's own past.
     pub usual: Vec<String>,
     /// When the caller drops the probe; use it to stop blocking work by itself.

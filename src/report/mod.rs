@@ -1,1 +1,4 @@
 //! What is shown: findings and verdicts rendered, nothing decided.
+
+pub mod style;
+pub mod text;
