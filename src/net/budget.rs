@@ -193,9 +193,8 @@ mod tests {
         let targets = BTreeMap::from([("shop".to_owned(), limit(1)), ("shop:81".to_owned(), limit(3))]);
         let budgets = Budgets::new(Limits { targets, ..Limits::default() });
         for (port, at_once) in [(80, 1), (81, 3)] {
-            let held: Vec<_> = (0..10)
-                .filter_map(|_| budgets.turn("shop", port, Budget::Service).now_or_never())
-                .collect();
+            let held: Vec<_> =
+                (0..10).filter_map(|_| budgets.turn("shop", port, Budget::Service).now_or_never()).collect();
             assert_eq!(held.len(), at_once);
         }
     }

@@ -122,7 +122,8 @@ impl Progress {
         let now = Instant::now();
         let stage = show_duration(now.saturating_duration_since(self.since));
         if now.saturating_duration_since(deadline) > LAG {
-            return self.fail(Reason::Ours, format!("our own side was too busy: a timer was late by more than {LAG:?}"));
+            return self
+                .fail(Reason::Ours, format!("our own side was too busy: a timer was late by more than {LAG:?}"));
         }
         let what = match self.stage {
             Stage::Turn => return self.fail(Reason::Ours, format!("no turn at this target in {stage} (its budget)")),

@@ -123,9 +123,7 @@ impl Deliverer {
         match tokio::time::timeout(TIMEOUT, sending).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_panic)) => Outcome::Retry { after: None, why: "the channel panicked".to_owned() },
-            Err(_) => {
-                Outcome::Retry { after: None, why: format!("no answer in {} s", TIMEOUT.as_secs()) }
-            }
+            Err(_) => Outcome::Retry { after: None, why: format!("no answer in {} s", TIMEOUT.as_secs()) },
         }
     }
 
@@ -135,7 +133,8 @@ impl Deliverer {
         let age_at = |at: Timestamp| Duration::try_from(action.created_at.duration_until(at)).unwrap_or_default();
         match at {
             Some(at) if age_at(at) <= self.backoff.give_up_after => {
-                let then = if age_at(now) >= self.backoff.tell_after { self.tell(action, &why, now) } else { Vec::new() };
+                let then =
+                    if age_at(now) >= self.backoff.tell_after { self.tell(action, &why, now) } else { Vec::new() };
                 Attempted::Failed { why, at: Some(at), then }
             }
             _ => {

@@ -109,14 +109,16 @@ fn could_not_look(verdict: &Verdict) -> Vec<Value> {
 
 /// The answers that are missing, the ones that count first.
 fn would_decide(verdict: &Verdict) -> Vec<String> {
-    let blind = |needed: bool| {
-        verdict.findings.iter().filter(move |f| f.outcome == Outcome::Unknown && f.needed == needed).map(|finding| {
-            format!("an answer of {} ({}): {}", finding.check, finding.look.name(), finding.headline())
-        })
-    };
+    let blind =
+        |needed: bool| {
+            verdict.findings.iter().filter(move |f| f.outcome == Outcome::Unknown && f.needed == needed).map(
+                |finding| format!("an answer of {} ({}): {}", finding.check, finding.look.name(), finding.headline()),
+            )
+        };
     let mut answers: Vec<String> = blind(true).collect();
     answers.extend(verdict.questions.iter().map(|question| format!("the reporter's answer: {question}")));
-    answers.extend(verdict.coverage.not_looked_at.iter().map(|what| format!("a look at what no check looked at: {what}")));
+    answers
+        .extend(verdict.coverage.not_looked_at.iter().map(|what| format!("a look at what no check looked at: {what}")));
     answers.extend(blind(false));
     answers.truncate(FINDINGS);
     answers
@@ -168,11 +170,8 @@ pub(super) mod tests {
     use crate::model::value::Measures;
 
     pub(in super::super) fn ticket() -> Ticket {
-        let report = Report {
-            title: Some("slow\u{1b}[2J\nlogin".into()),
-            contact: Some("+49 1".into()),
-            ..Report::default()
-        };
+        let report =
+            Report { title: Some("slow\u{1b}[2J\nlogin".into()), contact: Some("+49 1".into()), ..Report::default() };
         report.accept(Timestamp::UNIX_EPOCH, "9").unwrap()
     }
 
@@ -237,8 +236,7 @@ pub(super) mod tests {
         verdict.findings = vec![blind("nice-to-have", false), blind("error-ratio", true)];
         verdict.questions = vec!["what is the account?".to_owned()];
         verdict.coverage.not_looked_at = vec!["search".to_owned()];
-        let facts =
-            facts(&Occasion { number: 3, round: 2, ticket: &ticket, verdict: &verdict, cause: Cause::Judged });
+        let facts = facts(&Occasion { number: 3, round: 2, ticket: &ticket, verdict: &verdict, cause: Cause::Judged });
         assert_eq!(facts["why"], "doubtful");
         assert_eq!((&facts["verdict"], &facts["round"]), (&json!("doubtful"), &json!(2)));
         assert_eq!(facts["ticket"]["number"], "T-3");
@@ -262,8 +260,7 @@ pub(super) mod tests {
         let ticket = ticket();
         let mut verdict = verdict(Decision::Doubtful);
         verdict.findings = vec![blind("c", true); 1_000];
-        let facts =
-            facts(&Occasion { number: 3, round: 1, ticket: &ticket, verdict: &verdict, cause: Cause::Late });
+        let facts = facts(&Occasion { number: 3, round: 1, ticket: &ticket, verdict: &verdict, cause: Cause::Late });
         assert_eq!(facts["findings"].as_array().unwrap().len(), FINDINGS);
         assert_eq!(facts["findings_left_out"], 950);
         assert_eq!(facts["why"], "late");
@@ -272,7 +269,8 @@ pub(super) mod tests {
 
     #[test]
     fn nothing_looked_at_is_doubtful() {
-        let verdict = without_looking(&case(), "Houston failed on it 3 times", 0.35, Timestamp::from_second(70).unwrap());
+        let verdict =
+            without_looking(&case(), "Houston failed on it 3 times", 0.35, Timestamp::from_second(70).unwrap());
         assert_eq!(verdict.decision, Decision::Doubtful);
         assert_eq!((verdict.deadline_ms, verdict.took_ms), (60_000, 70_000));
         assert_eq!(verdict.power, 0.0);

@@ -55,8 +55,7 @@ pub fn follow_up(occasion: &Occasion<'_>, policy: &Policy, now: Timestamp) -> Ve
         let facts = facts();
         let mut actions: Vec<Action> = Vec::new();
         for Target { channel, recipient } in targets {
-            let action =
-                Action::new(occasion.number, occasion.round, kind, channel, recipient, facts.clone(), now);
+            let action = Action::new(occasion.number, occasion.round, kind, channel, recipient, facts.clone(), now);
             // A target that is named twice is told once.
             if !actions.iter().any(|other| other.key == action.key) {
                 actions.push(action);

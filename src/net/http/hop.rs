@@ -222,7 +222,8 @@ fn authority(url: &Url) -> String {
 fn wire(error: &hyper::Error, meter: &Meter, request: &Request, progress: &mut Progress) -> Failure {
     let in_body = progress.stage() == Stage::Body;
     if !in_body && (meter.is_over() || error.is_parse_too_large()) {
-        let what = format!("the answer's head is longer than {} or {HEADERS} fields", show_size(request.caps.head as u64));
+        let what =
+            format!("the answer's head is longer than {} or {HEADERS} fields", show_size(request.caps.head as u64));
         return progress.fail(Reason::Ours, what);
     }
     let received = show_size(progress.received as u64);

@@ -67,12 +67,7 @@ struct Flight {
 
 impl Flights {
     /// Asks, or takes what another asker's identical question brings.
-    pub(super) async fn join<F>(
-        &self,
-        key: Key,
-        request: &Request,
-        ask: impl Fn() -> F,
-    ) -> Result<Response, Failure>
+    pub(super) async fn join<F>(&self, key: Key, request: &Request, ask: impl Fn() -> F) -> Result<Response, Failure>
     where
         F: Future<Output = Result<Response, Failure>>,
     {

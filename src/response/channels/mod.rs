@@ -110,7 +110,10 @@ impl Channels {
                 .hint("write it like `{ webhook: { url: \"https://…\", secret: { env: NAME } } }`"));
         };
         let [(key, value)] = entries.as_slice() else {
-            return Err(Diagnostic::error(declared.span.clone(), format!("a channel has one kind, not {}", entries.len())));
+            return Err(Diagnostic::error(
+                declared.span.clone(),
+                format!("a channel has one kind, not {}", entries.len()),
+            ));
         };
         let named = key.text().unwrap_or_default();
         let Some(kind) = kind(named) else {
@@ -147,7 +150,9 @@ impl Channels {
 
     /// Every secret that a channel will need, by the channel's name.
     pub fn secrets(&self) -> impl Iterator<Item = (&str, SecretRef)> {
-        self.0.iter().flat_map(|(name, channel)| channel.secrets().into_iter().map(move |secret| (name.as_str(), secret)))
+        self.0
+            .iter()
+            .flat_map(|(name, channel)| channel.secrets().into_iter().map(move |secret| (name.as_str(), secret)))
     }
 
     #[cfg(test)]
@@ -157,10 +162,19 @@ impl Channels {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    pub(in super::super) fn wires() -> Wires {
+        let redactor = Redactor::default();
+        let secrets =
+            [("HOOK_SECRET", "0123456789abcdef0123"), ("HOOK_TOKEN", "bearer-of-good-news"), ("SHORT", "short")];
+        let environment = secrets.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let credentials = Credentials::new(crate::model::secret::Environment::new(environment), redactor.clone());
+        Wires { http: Client::default(), credentials, redactor }
+    }
 
     fn declare(text: &str) -> Result<Channels, Diagnostic> {
         let document = yaml::parse("houston.yaml", text).unwrap();

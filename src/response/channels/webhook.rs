@@ -33,6 +33,7 @@ use super::{Channel, ChannelKind, Outcome, Sending, Wires};
 use crate::model::action::Action;
 use crate::model::secret::{Redactor, Secret, SecretRef};
 use crate::model::source::Diagnostic;
+use crate::net::budget::Budget;
 use crate::net::http::{Caps, Reason, Request, TlsOptions};
 use crate::yaml::{self, Spanned};
 
@@ -117,9 +118,9 @@ impl Webhook {
             return retry("its secret can't be used as a key".to_owned());
         };
         let header = |name: &str, value: String| (name.to_owned(), value);
+        let deadline = tokio::time::Instant::now() + TIMEOUT;
         let request = Request {
             method: Method::POST,
-            url: self.url.clone(),
             headers: vec![
                 header("Content-Type", "application/json".to_owned()),
                 header("X-Houston-Key", action.key.clone()),
@@ -128,11 +129,10 @@ impl Webhook {
             ],
             secret_headers,
             body: Bytes::from(body),
-            follow_redirects: 0,
             tls: Arc::clone(&self.tls),
-            ip: None,
             caps: Caps { body: ANSWER_LIMIT, ..Caps::default() },
-            deadline: tokio::time::Instant::now() + TIMEOUT,
+            budget: Budget::System,
+            ..Request::get(self.url.clone(), deadline)
         };
         match wires.http.send(request).await {
             Ok(response) => judge(response.status, &response.headers, now),
@@ -189,9 +189,9 @@ fn body(action: &Action, redactor: &Redactor) -> String {
     fields.insert("round".to_owned(), action.round.into());
     fields.insert("recipient".to_owned(), action.recipient.as_str().into());
     fields.insert("created_at".to_owned(), action.created_at.to_string().into());
-    fields.entry("ticket").or_insert_with(|| {
-        serde_json::json!({ "number": crate::model::case::number_text(action.ticket) })
-    });
+    fields
+        .entry("ticket")
+        .or_insert_with(|| serde_json::json!({ "number": crate::model::case::number_text(action.ticket) }));
     struck(serde_json::Value::Object(fields), redactor).to_string()
 }
 
