@@ -27,7 +27,7 @@ mod log_source;
 pub mod slots;
 mod tools;
 
-pub use tools::Tools;
+pub use tools::{Setup, Tools};
 
 /// Every kind of probe, in the order in which they are listed to people.
 #[rustfmt::skip] // a line a kind
@@ -139,6 +139,8 @@ pub struct Kind {
     pub attempts: u32,
     /// The working example in `checks.d/`, as a path below it.
     pub example: &'static str,
+    /// The example itself.
+    pub example_text: &'static str,
     /// Reads the kind's own value from YAML.
     pub read: fn(&yaml::Node) -> Result<Arc<dyn Probe>, Diagnostic>,
     /// The JSON Schema of the kind's value.

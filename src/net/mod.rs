@@ -2,6 +2,7 @@
 
 pub mod budget;
 pub mod credentials;
+pub mod daemon;
 pub mod dial;
 pub mod dns;
 pub mod exposition;
