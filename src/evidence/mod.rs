@@ -26,10 +26,10 @@ pub mod use_case;
 pub mod slots;
 mod tools;
 
-pub use tools::Tools;
+pub use tools::{Setup, Tools};
 
 /// Every kind of probe, in the order in which they are listed to people.
-pub static KINDS: &[&Kind] = &[];
+pub static KINDS: &[&Kind] = &[&external::http::HTTP, &external::tcp::TCP, &external::tls::TLS, &external::dns::DNS];
 
 /// The kind with this name.
 pub fn kind(name: &str) -> Option<&'static Kind> {

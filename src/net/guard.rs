@@ -113,11 +113,7 @@ impl Entry {
 
     fn covers_name(&self, host: &str) -> bool {
         let Entry::Name { name, below } = self else { return false };
-        if *below {
-            host.strip_suffix(name.as_str()).is_some_and(|rest| rest.ends_with('.'))
-        } else {
-            host == name
-        }
+        if *below { host.strip_suffix(name.as_str()).is_some_and(|rest| rest.ends_with('.')) } else { host == name }
     }
 }
 

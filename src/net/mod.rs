@@ -6,6 +6,9 @@ pub mod dial;
 pub mod dns;
 pub mod guard;
 pub mod http;
+pub mod tcp;
 pub mod tls;
 
 mod progress;
+#[cfg(test)]
+pub(crate) mod scripted;

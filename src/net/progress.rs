@@ -114,7 +114,13 @@ impl Progress {
             timings: self.timings,
             redirects: self.redirects.clone(),
             certificate_expiry: self.certificate_expiry,
+            capped: false,
         }
+    }
+
+    /// A cap of ours ended the answer.
+    pub(super) fn capped(&mut self, what: impl Into<String>) -> Failure {
+        Failure { capped: true, ..self.fail(Reason::Ours, what) }
     }
 
     /// The deadline ran out in the present stage.
@@ -122,7 +128,8 @@ impl Progress {
         let now = Instant::now();
         let stage = show_duration(now.saturating_duration_since(self.since));
         if now.saturating_duration_since(deadline) > LAG {
-            return self.fail(Reason::Ours, format!("our own side was too busy: a timer was late by more than {LAG:?}"));
+            return self
+                .fail(Reason::Ours, format!("our own side was too busy: a timer was late by more than {LAG:?}"));
         }
         let what = match self.stage {
             Stage::Turn => return self.fail(Reason::Ours, format!("no turn at this target in {stage} (its budget)")),

@@ -113,8 +113,7 @@ impl Question {
     }
 
     async fn over_udp(&self, server: SocketAddr, asked: &Message, bytes: &[u8]) -> Result<Message, Unanswered> {
-        let any: IpAddr =
-            if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let any: IpAddr = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
         let socket = UdpSocket::bind((any, 0)).await.map_err(unreachable)?;
         // Connected, so that only the server's own datagrams arrive, and its "nobody listens" as well.
         socket.connect(server).await.map_err(unreachable)?;

@@ -12,8 +12,14 @@ use super::Reason;
 /// The only configured headers that cross to another origin.
 const HARMLESS: &[&str] = &["accept", "accept-language", "accept-encoding", "user-agent"];
 /// Headers that describe a body and go with it.
-const OF_THE_BODY: &[&str] =
-    &["content-type", "content-length", "content-encoding", "content-language", "content-location", "transfer-encoding"];
+const OF_THE_BODY: &[&str] = &[
+    "content-type",
+    "content-length",
+    "content-encoding",
+    "content-language",
+    "content-location",
+    "transfer-encoding",
+];
 /// The most cookies, and bytes of cookies, that are kept along a chain of redirects.
 const COOKIES: usize = 50;
 const COOKIE_BYTES: usize = 8 * 1024;
@@ -42,7 +48,10 @@ pub(super) fn next(hop: &Hop, status: u16, headers: &HeaderMap) -> Result<Option
     match (hop.url.scheme(), url.scheme()) {
         (_, "https") | ("http", "http") => {}
         (_, "http") => {
-            return Err((Reason::Guard, format!("redirects from https: back to {}, which is not followed", shown(&url))));
+            return Err((
+                Reason::Guard,
+                format!("redirects from https: back to {}, which is not followed", shown(&url)),
+            ));
         }
         (_, other) => return Err((Reason::Service, format!("redirects to {other}:, which is not HTTP"))),
     }
@@ -55,8 +64,8 @@ pub(super) fn next(hop: &Hop, status: u16, headers: &HeaderMap) -> Result<Option
     url.set_fragment(None);
 
     let mut following = hop.clone();
-    let rewritten = status == 303 && hop.method != Method::HEAD
-        || matches!(status, 301 | 302) && hop.method == Method::POST;
+    let rewritten =
+        status == 303 && hop.method != Method::HEAD || matches!(status, 301 | 302) && hop.method == Method::POST;
     if rewritten {
         following.method = Method::GET;
         following.body = Bytes::new();
@@ -189,7 +198,8 @@ mod tests {
         assert!(go(&plain, 302, "http://b.example/").unwrap().is_some());
         assert_eq!(go(&tls, 302, "http://a.example/?token=1").unwrap_err().0, Reason::Guard);
         assert!(!go(&tls, 302, "http://a.example/?token=1").unwrap_err().1.contains("token"));
-        for other in ["file:///etc/passwd", "ftp://a.example/", "javascript:alert(1)", "data:text/html,x", "gopher://x"] {
+        for other in ["file:///etc/passwd", "ftp://a.example/", "javascript:alert(1)", "data:text/html,x", "gopher://x"]
+        {
             let (reason, what) = go(&plain, 302, other).unwrap_err();
             assert_eq!(reason, Reason::Service, "{other}: {what}");
         }
@@ -243,7 +253,9 @@ mod tests {
         let url = |text: &str| Url::parse(text).unwrap();
         let mut jar = Jar::default();
         let mut headers = HeaderMap::new();
-        for cookie in ["s=1; Path=/app; HttpOnly", "t=2; Secure; Domain=example", "u=3; Domain=b.example", "=x", "nonsense"] {
+        for cookie in
+            ["s=1; Path=/app; HttpOnly", "t=2; Secure; Domain=example", "u=3; Domain=b.example", "=x", "nonsense"]
+        {
             headers.append(SET_COOKIE, HeaderValue::from_static(cookie));
         }
         jar.note(&url("https://a.example/login"), &headers);

@@ -46,7 +46,7 @@ impl Key {
             add(name.as_bytes());
             add(value.expose().as_bytes());
         }
-        let rest = (request.follow_redirects, &request.tls, request.ip, request.caps, request.budget);
+        let rest = (request.follow_redirects, &request.tls, request.ip, request.caps, request.budget, request.reach);
         add(format!("{rest:?}").as_bytes());
         Some(Key(digest.finalize().into()))
     }
@@ -67,12 +67,7 @@ struct Flight {
 
 impl Flights {
     /// Asks, or takes what another asker's identical question brings.
-    pub(super) async fn join<F>(
-        &self,
-        key: Key,
-        request: &Request,
-        ask: impl Fn() -> F,
-    ) -> Result<Response, Failure>
+    pub(super) async fn join<F>(&self, key: Key, request: &Request, ask: impl Fn() -> F) -> Result<Response, Failure>
     where
         F: Future<Output = Result<Response, Failure>>,
     {
@@ -137,5 +132,6 @@ fn late(begun: Instant) -> Failure {
         timings: Timings { total: waited, ..Timings::default() },
         redirects: Vec::new(),
         certificate_expiry: None,
+        capped: false,
     }
 }
