@@ -1,1 +1,7 @@
-//! The path: scope, plan, gather, assess, judge.
+//! The path: scope, plan, gather, assess, judge. Only gather touches the world.
+
+pub mod judge;
+#[cfg(test)]
+mod laws;
+pub mod plan;
+pub mod scope;

@@ -25,6 +25,7 @@ fn mistakes_are_shown_at_their_own_token_with_a_hint() {
         ("json: { account: {{ account }} }\n", 1, 18, 13, "must be quoted"),
         ("x: { url: http://h/{{ a }} }\n", 1, 20, 7, "must be quoted"),
         ("a:\n\tb: 1\n", 2, 1, 1, "tab"),
+        ("a: b\n\tc: 1\n", 2, 1, 1, "tab"),
         ("a: b: c\n", 1, 5, 1, "second `:`"),
         ("<<: *x\n", 1, 1, 2, "merge"),
         ("a: &x 1\nb: *x\n", 1, 4, 2, "anchors"),
@@ -130,10 +131,10 @@ fn a_wrong_value_is_shown_at_its_own_token() {
         ("inner:\n  paths: x", 2, 10, "expected a list, found `x`", "[\"x\"]"),
         ("inner:\n  paths: [x, [y]]", 2, 14, "expected text, found a list", "quote"),
         ("inner:\n  paths: [x, ~]", 2, 14, "expected text, found nothing", "remove"),
-        ("inner: { paths: [], limit: 70000 }", 1, 28, "expected a whole number from 0 to 65535, found `70000`", ""),
-        ("inner: { paths: [], limit: -1 }", 1, 28, "from 0 to 65535, found `-1`", ""),
+        ("inner: { paths: [], limit: 70000 }", 1, 28, "`70000` is not possible here", "from 0 to 65535"),
+        ("inner: { paths: [], limit: -1 }", 1, 28, "`-1` is not possible here", "from 0 to 65535"),
         ("inner: { paths: [], limit: 0x50 }", 1, 28, "expected a whole number, found `0x50`", "decimal"),
-        ("inner: { paths: [], limit: \"5\" }", 1, 28, "expected a whole number, found `5`", "remove the quotes"),
+        ("inner: { paths: [], limit: \"5\" }", 1, 28, "expected a whole number, found `\"5\"`", "remove the quotes"),
         ("inner: { paths: [], strict: yes }", 1, 29, "expected true or false, found `yes`", "write `true`"),
         ("inner: { paths: [], strict: True }", 1, 29, "expected true or false, found `True`", "write `true`"),
         ("inner: { paths: [], ratio: .nan }", 1, 28, "expected a number, found `.nan`", "decimal"),
@@ -260,7 +261,6 @@ fn bombs_are_refused_at_once() {
         ("dashes", fill("---\n")),
         ("percent", fill("%a\n")),
         ("commas", fill(",")),
-        ("tabs", fill("\t")),
     ] {
         let start = Instant::now();
         let result = parse("f.yaml", text.split_at(text.len().min(FILE_LIMIT)).0);
@@ -272,6 +272,7 @@ fn bombs_are_refused_at_once() {
         ("long text", format!("a: {}", fill("x ").split_at(FILE_LIMIT - 4).0)),
         ("comments", fill("# c\n")),
         ("bars", fill("|\n")),
+        ("tabs", fill("\t")),
     ] {
         let start = Instant::now();
         assert!(parse("f.yaml", &text).is_ok(), "{name}");

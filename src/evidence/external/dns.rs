@@ -25,7 +25,7 @@ use crate::net::guard::Reach;
 use crate::yaml::Node;
 
 /// The kind's entry in the registry.
-pub static DNS: Kind = Kind {
+pub static KIND: Kind = Kind {
     name: "dns",
     look: Look::External,
     summary: "a name, as a name server answers for it",

@@ -25,7 +25,7 @@ mod tests;
 use config::Config;
 
 /// The kind's entry in the registry.
-pub static HTTP: Kind = Kind {
+pub static KIND: Kind = Kind {
     name: "http",
     look: Look::External,
     summary: "a page or an API, asked once over HTTP",

@@ -28,7 +28,7 @@ const TURNS: usize = 32;
 const KEPT: usize = 4_096;
 
 /// The kind's entry in the registry.
-pub static TCP: Kind = Kind {
+pub static KIND: Kind = Kind {
     name: "tcp",
     look: Look::External,
     summary: "a TCP connection, and what is said over it",

@@ -20,7 +20,7 @@ use crate::net::tls::{Handshake, Report};
 use crate::yaml::Node;
 
 /// The kind's entry in the registry.
-pub static TLS: Kind = Kind {
+pub static KIND: Kind = Kind {
     name: "tls",
     look: Look::External,
     summary: "a TLS handshake, and how long the certificate lasts",

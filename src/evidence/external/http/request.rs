@@ -67,7 +67,7 @@ pub(super) fn write(config: &Config, ask: &Ask) -> Result<Request, (UnknownKind,
         follow_redirects: config.follow_redirects,
         tls: Arc::new(config.tls.options()),
         ip: config.ip.map(super::super::tls_options::Ip::version),
-        asker: Some(format!("{}@{}", ask.check, ask.now)),
+        asker: (ask.attempt <= 1).then(|| format!("{}@{}", ask.check, ask.now)),
         ..Request::get(url, ask.deadline)
     })
 }

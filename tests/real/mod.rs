@@ -1,0 +1,1 @@
+//! Looks taken at real servers.
