@@ -4,8 +4,11 @@ pub mod budget;
 pub mod credentials;
 pub mod dial;
 pub mod dns;
+pub mod exposition;
 pub mod guard;
 pub mod http;
+pub mod process;
+pub mod prometheus;
 pub mod tls;
 
 mod progress;

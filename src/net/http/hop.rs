@@ -200,13 +200,23 @@ fn message(hop: &Hop, cookies: Option<String>, two: bool) -> Result<http::Reques
     headers.insert(HeaderName::from_static(MARKER), HeaderValue::from_static("1"));
     if let Some(cookies) = cookies {
         let joined = match headers.get(COOKIE) {
-            Some(own) => [own.as_bytes(), b"; ", cookies.as_bytes()].concat(),
+            Some(own) => renewed(own, &cookies).into_bytes(),
             None => cookies.into_bytes(),
         };
         let value = HeaderValue::from_bytes(&joined).map_err(|_| "a cookie is unusual".to_owned())?;
         headers.insert(COOKIE, value);
     }
     builder.body(Full::new(hop.body.clone())).map_err(|_| "its URL is unusual".to_owned())
+}
+
+/// Cookies of ours with those that were set on the way; a name that was set anew counts as it is now, so that a session
+/// which changes at the login isn't sent in both its forms.
+fn renewed(own: &HeaderValue, cookies: &str) -> String {
+    let name = |pair: &str| pair.split_once('=').map_or(pair, |(name, _)| name).trim().to_owned();
+    let anew: Vec<String> = cookies.split(';').map(name).collect();
+    let own = String::from_utf8_lossy(own.as_bytes());
+    let kept = own.split(';').map(str::trim).filter(|pair| !anew.contains(&name(pair)));
+    kept.chain(std::iter::once(cookies)).collect::<Vec<_>>().join("; ")
 }
 
 /// Path and query, as they stand in the URL.
