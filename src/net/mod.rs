@@ -11,4 +11,6 @@ pub mod process;
 pub mod prometheus;
 pub mod tls;
 
+#[cfg(test)]
+pub mod canned;
 mod progress;
