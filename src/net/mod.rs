@@ -13,6 +13,8 @@ pub mod prometheus;
 pub mod tcp;
 pub mod tls;
 
+#[cfg(test)]
+pub mod canned;
 mod progress;
 #[cfg(test)]
 pub(crate) mod scripted;
