@@ -15,7 +15,7 @@ mod catalog;
 mod people;
 mod settings;
 
-pub use settings::{Budget, Budgets, Listen, Scope, Store, Token, DEFAULT_PORT};
+pub use settings::{Budget, Budgets, DEFAULT_PORT, Listen, Scope, Store, Token};
 
 /// Everything that `houston.yaml` says.
 #[derive(Debug, Clone, Default)]
@@ -104,16 +104,15 @@ fn read_root(mut keys: Keys<'_>, config: &mut Config, errors: &mut Vec<Diagnosti
 }
 
 /// The entries of a map from names to something, each name checked.
-fn entries<'n>(
-    node: Option<&'n Node>,
-    what: &str,
-    errors: &mut Vec<Diagnostic>,
-) -> Vec<(&'n str, &'n Node, &'n Node)> {
+fn entries<'n>(node: Option<&'n Node>, what: &str, errors: &mut Vec<Diagnostic>) -> Vec<(&'n str, &'n Node, &'n Node)> {
     let Some(node) = node else { return Vec::new() };
     let Shape::Map(entries) = &node.shape else {
         errors.push(
-            Diagnostic::error(node.span.clone(), format!("expected a map from names to {what}, found {}", node.describe()))
-                .hint("write `name: { … }`, one a line"),
+            Diagnostic::error(
+                node.span.clone(),
+                format!("expected a map from names to {what}, found {}", node.describe()),
+            )
+            .hint("write `name: { … }`, one a line"),
         );
         return Vec::new();
     };

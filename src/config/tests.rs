@@ -41,7 +41,10 @@ fn everything_is_read() {
     assert_eq!(config.warnings, []);
     let checkout = &config.catalog.services["checkout"];
     assert_eq!(checkout.owner.as_deref(), Some("team-shop"));
-    assert_eq!((checkout.depends_on.as_slice(), checkout.aliases.as_slice()), (&["payments".to_owned()][..], &["the till".to_owned()][..]));
+    assert_eq!(
+        (checkout.depends_on.as_slice(), checkout.aliases.as_slice()),
+        (&["payments".to_owned()][..], &["the till".to_owned()][..])
+    );
     assert!(checkout.patterns[0].is_match("the PAY page"));
     assert_eq!(config.catalog.customer("acme LTD"), Some("acme"));
     assert_eq!(config.channels.names().collect::<Vec<_>>(), ["desk", "log"]);
@@ -53,7 +56,8 @@ fn everything_is_read() {
     assert_eq!(config.store.path, Path::new("/var/lib/houston"));
     assert_eq!(config.listen.tcp, Some("0.0.0.0:8460".parse().unwrap()));
     assert_eq!(config.listen.allowed_hosts, ["houston.example.com"]);
-    let token = Token { name: "desk".into(), scope: Scope::Report, secret: SecretRef::File("/etc/houston/desk.token".into()) };
+    let token =
+        Token { name: "desk".into(), scope: Scope::Report, secret: SecretRef::File("/etc/houston/desk.token".into()) };
     assert_eq!(config.listen.tokens, [token]);
     assert_eq!(config.budgets.system, Budget { concurrent: 16, per_second: None });
     assert_eq!(config.budgets.hosts["prometheus:9090"], Budget { concurrent: 4, per_second: Some(20.0) });
@@ -81,7 +85,13 @@ fn each_mistake_is_shown_at_its_own_token_with_a_hint() {
         ("services: { a: { patterns: ['x*'] } }", 1, 29, "matches every ticket", "name the service"),
         ("services: { a: { patterns: ['('] } }", 1, 29, "not a regular expression: unclosed group", "searched"),
         ("services: [a]", 1, 11, "expected a map from names to services, found a list", "name"),
-        ("customers: { acme: {}, b: { identifiers: [ACME] } }", 1, 43, "names the customer `acme`, too", "one customer"),
+        (
+            "customers: { acme: {}, b: { identifiers: [ACME] } }",
+            1,
+            43,
+            "names the customer `acme`, too",
+            "one customer",
+        ),
         ("channels: { desk: { webhok: {} } }", 1, 21, "no such kind of channel", "did you mean `webhook`?"),
         ("teams: { a: { channels: [desk] } }", 1, 26, "there is no channel `desk`", "channels"),
         ("escalation: { channels: [lgo] }", 1, 26, "there is no channel `lgo`", "did you mean `log`?"),
@@ -99,7 +109,13 @@ fn each_mistake_is_shown_at_its_own_token_with_a_hint() {
         ("listen: { tcp: '0.0.0.0:8460' }", 1, 16, "a token and a proxy", "behind_proxy"),
         ("listen: { allowed_hosts: ['https://x'] }", 1, 27, "no host name", "without scheme"),
         ("listen: { tokens: [ { name: a, scope: rpeort, secret: { env: X } } ] }", 1, 39, "unknown value", "`report`"),
-        ("listen: { tokens: [ { name: a, scope: read, secret: hou_1 } ] }", 1, 53, "a secret is not written here", "env"),
+        (
+            "listen: { tokens: [ { name: a, scope: read, secret: hou_1 } ] }",
+            1,
+            53,
+            "a secret is not written here",
+            "env",
+        ),
         ("programs: [check_disk]", 1, 12, "absolute path", "/usr/lib"),
         ("budgets: { system: { concurrent: 0 } }", 1, 34, "between 1 and 1000", "8"),
         ("budgets: { hosts: { 'a b': {} } }", 1, 21, "no host", "prometheus:9090"),
