@@ -9,6 +9,9 @@ pub mod guard;
 pub mod http;
 pub mod process;
 pub mod prometheus;
+pub mod tcp;
 pub mod tls;
 
 mod progress;
+#[cfg(test)]
+pub(crate) mod scripted;
