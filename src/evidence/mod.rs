@@ -27,11 +27,15 @@ mod log_source;
 pub mod slots;
 mod tools;
 
-pub use tools::Tools;
+pub use tools::{Setup, Tools};
 
 /// Every kind of probe, in the order in which they are listed to people.
 #[rustfmt::skip] // a line a kind
 pub static KINDS: &[&Kind] = &[
+    &external::http::KIND,
+    &external::tcp::KIND,
+    &external::tls::KIND,
+    &external::dns::KIND,
     &logs::log_file::KIND,
     &traffic::access_log::KIND,
     &use_case::journey::KIND,
@@ -139,6 +143,8 @@ pub struct Kind {
     pub attempts: u32,
     /// The working example in `checks.d/`, as a path below it.
     pub example: &'static str,
+    /// The example itself.
+    pub example_text: &'static str,
     /// Reads the kind's own value from YAML.
     pub read: fn(&yaml::Node) -> Result<Arc<dyn Probe>, Diagnostic>,
     /// The JSON Schema of the kind's value.
