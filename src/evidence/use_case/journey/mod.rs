@@ -11,6 +11,7 @@ use crate::yaml::Node;
 
 mod answer;
 mod cookies;
+mod keys;
 mod read;
 mod run;
 mod send;
@@ -108,7 +109,7 @@ Declare `attempts: 3` and `control: synthetic`, so that a failure that is the cu
     attempts: 1,
     example: "use_case/journey.yaml",
     read,
-    schema: |generator| generator.subschema_for::<Vec<read::Keys>>(),
+    schema: |generator| generator.subschema_for::<Vec<keys::Keys>>(),
 };
 
 const fn key(name: &'static str, takes: &'static str, default: Option<&'static str>, meaning: &'static str) -> Key {
