@@ -129,6 +129,7 @@ pub(super) fn hold_against(
                         None => format!("add it: params: {{ {name}: {{ from: ticket.params.{name} }} }}"),
                     },
                 ));
+                used.extend(near.map(str::to_owned)); // one mistake, one complaint
             }
             used.push(name);
         }

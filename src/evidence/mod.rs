@@ -23,13 +23,23 @@ pub mod logs;
 pub mod traffic;
 pub mod use_case;
 
+mod log_source;
 pub mod slots;
 mod tools;
 
-pub use tools::Tools;
+pub use tools::{Setup, Tools};
 
 /// Every kind of probe, in the order in which they are listed to people.
-pub static KINDS: &[&Kind] = &[&use_case::journey::JOURNEY];
+#[rustfmt::skip] // a line a kind
+pub static KINDS: &[&Kind] = &[
+    &external::http::KIND,
+    &external::tcp::KIND,
+    &external::tls::KIND,
+    &external::dns::KIND,
+    &logs::log_file::KIND,
+    &traffic::access_log::KIND,
+    &use_case::journey::KIND,
+];
 
 /// The kind with this name.
 pub fn kind(name: &str) -> Option<&'static Kind> {

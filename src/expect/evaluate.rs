@@ -8,7 +8,10 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use super::Usual;
-use super::node::{Arithmetic, Compiled, Function, How, Loop, Node, Order};
+use super::compile::words;
+use super::functions::overflow;
+use super::node::{Compiled, How, Loop, Node, Order};
+use super::values::{article, kind_of, numbers, same, weight};
 use crate::model::measure::Type;
 use crate::model::value::{Measures, Value};
 
@@ -163,7 +166,7 @@ impl<'a> Evaluation<'a> {
                 "{} is {}, where it should be {}",
                 name.name,
                 value.show(SHOWN),
-                super::compile::words(kind)
+                words(kind)
             ))),
             (Some(value), _) => Ok(value),
         }
@@ -175,7 +178,7 @@ impl<'a> Evaluation<'a> {
         Ok(value.into_owned())
     }
 
-    fn both(&mut self, sides: &'a [Node; 2]) -> Result<(Cow<'a, Value>, Cow<'a, Value>), Stop> {
+    pub(super) fn both(&mut self, sides: &'a [Node; 2]) -> Result<(Cow<'a, Value>, Cow<'a, Value>), Stop> {
         let left = self.value(&sides[0])?;
         let right = self.value(&sides[1])?;
         for (node, value) in sides.iter().zip([&left, &right]) {
@@ -218,51 +221,6 @@ impl<'a> Evaluation<'a> {
             Value::Map(entries) => Ok(matches!(wanted.as_ref(), Value::Text(key) if entries.contains_key(key))),
             other => Err(Stop::Unfit(format!("{}, neither a list nor a map", self.shown(&sides[1], other)))),
         }
-    }
-
-    fn arithmetic(&mut self, how: Arithmetic, sides: &'a [Node; 2]) -> Result<Value, Stop> {
-        let (left, right) = self.both(sides)?;
-        match (how, left.as_ref(), right.as_ref()) {
-            (Arithmetic::Add, Value::Text(a), Value::Text(b)) => {
-                self.charge((a.len() + b.len()) as u64 / 16)?;
-                return Ok(Value::Text(format!("{a}{b}")));
-            }
-            (Arithmetic::Add, Value::List(a), Value::List(b)) => {
-                self.charge(weight(&left) + weight(&right))?;
-                return Ok(Value::List(a.iter().chain(b).cloned().collect()));
-            }
-            _ => {}
-        }
-        if let (Value::Int(a), Value::Int(b)) = (left.as_ref(), right.as_ref()) {
-            let whole = match how {
-                Arithmetic::Add => Some(a.checked_add(*b)),
-                Arithmetic::Subtract => Some(a.checked_sub(*b)),
-                Arithmetic::Multiply => Some(a.checked_mul(*b)),
-                Arithmetic::Divide if *b == 0 => return Err(Stop::Unknown("a division by zero".to_owned())),
-                // There is one type of number: 1 / 4 is 0.25, as in all that measures are made from.
-                Arithmetic::Divide if a.checked_rem(*b) == Some(0) => Some(a.checked_div(*b)),
-                Arithmetic::Divide => None,
-                Arithmetic::Remainder if *b == 0 => return Err(Stop::Unknown("a division by zero".to_owned())),
-                Arithmetic::Remainder => Some(a.checked_rem(*b)),
-            };
-            if let Some(whole) = whole {
-                return whole.map(Value::Int).ok_or_else(overflow);
-            }
-        }
-        let (Some(a), Some(b)) = (left.as_f64(), right.as_f64()) else {
-            let (at, value) = if left.as_f64().is_none() { (0, &left) } else { (1, &right) };
-            return Err(Stop::Unfit(format!("{}, not a number", self.shown(&sides[at], value))));
-        };
-        Ok(Value::Float(match how {
-            Arithmetic::Add => a + b,
-            Arithmetic::Subtract => a - b,
-            Arithmetic::Multiply => a * b,
-            Arithmetic::Divide | Arithmetic::Remainder if b == 0.0 => {
-                return Err(Stop::Unknown("a division by zero".to_owned()));
-            }
-            Arithmetic::Divide => a / b,
-            Arithmetic::Remainder => a % b,
-        }))
     }
 
     fn member(&mut self, sides: &'a [Node; 2]) -> Outcome<'a> {
@@ -363,13 +321,6 @@ impl<'a> Evaluation<'a> {
                     held = if each.how == How::All { and(held, this) } else { or(held, this) };
                 }
                 How::ExistsOne => found += u32::from(self.condition(&each.body)?),
-                How::Filter => {
-                    if self.condition(&each.body)? {
-                        let item = self.locals[depth].clone();
-                        self.charge(weight(&item))?;
-                        kept.push(item.into_owned());
-                    }
-                }
                 How::Map => match &each.then {
                     Some(then) => {
                         if self.condition(&each.body)? {
@@ -383,69 +334,8 @@ impl<'a> Evaluation<'a> {
         match each.how {
             How::All | How::Exists => held.map(truth),
             How::ExistsOne => Ok(truth(found == 1)),
-            How::Filter | How::Map => Ok(Cow::Owned(Value::List(kept))),
+            How::Map => Ok(Cow::Owned(Value::List(kept))),
         }
-    }
-
-    fn call(&mut self, function: Function, arguments: &'a [Node]) -> Outcome<'a> {
-        let mut values = Vec::with_capacity(arguments.len());
-        for argument in arguments {
-            values.push(self.value(argument)?);
-        }
-        let unfit = |this: &Self, what: &str| {
-            let (node, value) = match (arguments, values.as_slice()) {
-                ([_, node], [Cow::Borrowed(Value::Text(_)) | Cow::Owned(Value::Text(_)), value]) => (node, value),
-                _ => match (arguments.first(), values.first()) {
-                    (Some(node), Some(value)) => (node, value),
-                    _ => return Stop::Unfit(what.to_owned()),
-                },
-            };
-            Stop::Unfit(format!("{}, {what}", this.shown(node, value)))
-        };
-        let value = match (function, values.iter().map(AsRef::as_ref).collect::<Vec<&Value>>().as_slice()) {
-            (Function::Size, [Value::Text(text)]) => {
-                self.charge(text.len() as u64 / 64)?;
-                Value::from(text.chars().count())
-            }
-            (Function::Size, [Value::List(items)]) => Value::from(items.len()),
-            (Function::Size, [Value::Map(entries)]) => Value::from(entries.len()),
-            (Function::Size, _) => return Err(unfit(self, "which has no size")),
-            (Function::Contains, [Value::Text(text), Value::Text(part)]) => {
-                self.charge(text.len() as u64 / 64)?;
-                Value::Bool(text.contains(part.as_str()))
-            }
-            (Function::StartsWith, [Value::Text(text), Value::Text(part)]) => {
-                Value::Bool(text.starts_with(part.as_str()))
-            }
-            (Function::EndsWith, [Value::Text(text), Value::Text(part)]) => Value::Bool(text.ends_with(part.as_str())),
-            (Function::Contains | Function::StartsWith | Function::EndsWith, _) => return Err(unfit(self, "not text")),
-            (Function::Int, [Value::Int(value)]) => Value::Int(*value),
-            (Function::Int, [Value::Float(value)]) if value.trunc().abs() < 9.2e18 => Value::Int(value.trunc() as i64),
-            (Function::Int, [Value::Text(text)]) => {
-                Value::Int(text.trim().parse().map_err(|_| unfit(self, "not a whole number"))?)
-            }
-            (Function::Int, _) => return Err(unfit(self, "not a whole number")),
-            (Function::Double, [value]) => match (value, value.as_f64()) {
-                (_, Some(number)) => Value::Float(number),
-                (Value::Text(text), None) => {
-                    Value::Float(text.trim().parse().map_err(|_| unfit(self, "not a number"))?)
-                }
-                _ => return Err(unfit(self, "not a number")),
-            },
-            (Function::Text, [Value::Text(_)]) => return Ok(values.swap_remove(0)),
-            (Function::Text, [Value::Bool(value)]) => Value::Text(value.to_string()),
-            (Function::Text, [Value::Int(value)]) => Value::Text(value.to_string()),
-            (Function::Text, [Value::Float(value)]) => Value::Text(value.to_string()),
-            (Function::Text, _) => return Err(unfit(self, "which has no form as text")),
-            (Function::Bool, [Value::Bool(value)]) => Value::Bool(*value),
-            (Function::Bool, [Value::Text(text)]) => match text.as_str() {
-                "true" | "True" | "TRUE" | "t" | "1" => Value::Bool(true),
-                "false" | "False" | "FALSE" | "f" | "0" => Value::Bool(false),
-                _ => return Err(unfit(self, "neither true nor false")),
-            },
-            (Function::Double | Function::Bool, _) => return Err(unfit(self, "neither true nor false")),
-        };
-        Ok(Cow::Owned(value))
     }
 
     /// `json.count is "abc"`, or only the value where it stands at no path.
@@ -456,7 +346,7 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    fn charge(&mut self, work: u64) -> Result<(), Stop> {
+    pub(super) fn charge(&mut self, work: u64) -> Result<(), Stop> {
         match self.work_left.checked_sub(work) {
             Some(left) => {
                 self.work_left = left;
@@ -474,12 +364,8 @@ impl<'a> Evaluation<'a> {
     }
 }
 
-fn truth<'a>(value: bool) -> Cow<'a, Value> {
+pub(super) fn truth<'a>(value: bool) -> Cow<'a, Value> {
     Cow::Borrowed(if value { &Value::Bool(true) } else { &Value::Bool(false) })
-}
-
-fn overflow() -> Stop {
-    Stop::Unknown("a number grew too large".to_owned())
 }
 
 /// False beats everything; what is unfit will not become true, so it beats what isn't known.
@@ -504,51 +390,157 @@ fn or(left: Result<bool, Stop>, right: Result<bool, Stop>) -> Result<bool, Stop>
     }
 }
 
-/// Which of two numbers is larger, whole or not; `None` where one is none.
-fn numbers(left: &Value, right: &Value) -> Option<Ordering> {
-    match (left, right) {
-        (Value::Int(left), Value::Int(right)) => Some(left.cmp(right)),
-        _ => left.as_f64()?.partial_cmp(&right.as_f64()?),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
 
-fn same(left: &Value, right: &Value) -> bool {
-    match (left, right) {
-        (Value::List(left), Value::List(right)) => {
-            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| same(left, right))
+    use super::super::compile::compile;
+    use super::super::hold::hold;
+    use super::super::parse::tests::expression;
+    use super::super::{Held, Usual};
+    use super::*;
+
+    const NAMES: [&str; 6] = ["whole", "other", "half", "word", "list", "map"];
+
+    fn no_usual(_: &str, _: f64) -> Usual {
+        Usual::Yes
+    }
+
+    fn values() -> Vec<(&'static str, serde_json::Value)> {
+        NAMES
+            .into_iter()
+            .zip([
+                serde_json::json!(1),
+                serde_json::json!(-2),
+                serde_json::json!(0.5),
+                serde_json::json!("ab"),
+                serde_json::json!([1, "a", 0.5, {"k": 1}]),
+                serde_json::json!({"k": 3, "deep": {"k": "b\n"}}),
+            ])
+            .collect()
+    }
+
+    fn measures() -> Measures {
+        let mut measures = Measures::new();
+        for (name, value) in values() {
+            measures.set(name, Value::from(value));
         }
-        (Value::Map(left), Value::Map(right)) => {
-            left.len() == right.len()
-                && left.iter().zip(right).all(|((a, left), (b, right))| a == b && same(left, right))
+        measures
+    }
+
+    /// What the language's own interpreter makes of it.
+    fn by_the_crate(text: &str) -> Result<cel::Value, cel::ExecutionError> {
+        let tree = super::super::parse::parse(text).unwrap();
+        let mut context = cel::Context::default();
+        for (name, value) in values() {
+            context.add_variable(name, value).unwrap();
         }
-        _ => numbers(left, right) == Some(Ordering::Equal) || left == right,
+        cel::Value::resolve(&tree, &context)
     }
-}
 
-/// What looking at all of a value, or copying it, costs.
-fn weight(value: &Value) -> u64 {
-    1 + match value {
-        Value::Text(text) => text.len() as u64 / 64,
-        Value::List(items) => items.iter().map(weight).sum(),
-        Value::Map(entries) => entries.iter().map(|(key, value)| 1 + key.len() as u64 / 64 + weight(value)).sum(),
-        _ => 0,
+    fn as_ours(value: cel::Value) -> Option<Value> {
+        Some(match value {
+            cel::Value::Null => Value::Null,
+            cel::Value::Bool(value) => Value::Bool(value),
+            cel::Value::Int(value) => Value::Int(value),
+            cel::Value::UInt(value) => Value::Int(value as i64),
+            cel::Value::Float(value) => Value::Float(value),
+            cel::Value::String(value) => Value::Text(value.to_string()),
+            cel::Value::List(items) => Value::List(items.iter().cloned().map(as_ours).collect::<Option<_>>()?),
+            cel::Value::Map(entries) => {
+                let entries = entries.map.iter().map(|(key, value)| Some((key.to_string(), as_ours(value.clone())?)));
+                Value::Map(entries.collect::<Option<_>>()?)
+            }
+            _ => return None,
+        })
     }
-}
 
-pub(super) fn kind_of(value: &Value) -> Type {
-    match value {
-        Value::Int(_) | Value::Float(_) => Type::Number,
-        Value::Bool(_) => Type::Bool,
-        Value::Text(_) => Type::Text,
-        Value::List(_) => Type::List,
-        Value::Map(_) => Type::Map,
-        Value::Null => Type::Any,
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+        /// Where the language's own interpreter comes to a value, it is ours, too.
+        #[test]
+        fn it_agrees_with_the_language(text in expression()) {
+            let Ok(compiled) = compile(&text, &[], &NAMES, false) else {
+                return Ok(()); // Refused for its types.
+            };
+            let Some(expected) = by_the_crate(&text).ok().and_then(as_ours) else {
+                return Ok(());
+            };
+            let measures = measures();
+            let mut evaluation = Evaluation::new(&compiled, &measures, &no_usual);
+            let value = evaluation.value(&compiled.root);
+            prop_assert!(value.as_ref().is_ok_and(|value| same(value, &expected)), "{text}: {value:?}, not {expected:?}");
+        }
+
+        #[test]
+        fn nothing_seen_makes_it_panic(text in expression(), seen in proptest::collection::vec(
+            (proptest::sample::select(NAMES.to_vec()), prop_oneof![
+                Just(Value::Null),
+                any::<i64>().prop_map(Value::Int),
+                any::<f64>().prop_map(Value::Float),
+                ".{0,8}".prop_map(Value::Text),
+                proptest::collection::vec(any::<i64>().prop_map(Value::Int), 0..5).prop_map(Value::List),
+            ]), 0..8)
+        ) {
+            let mut measures = Measures::new();
+            for (name, value) in seen {
+                measures.set(name, value);
+            }
+            if let Ok(compiled) = compile(&text, &[], &NAMES, true) {
+                let held = hold(&compiled, &measures, &no_usual);
+                prop_assert!(!matches!(held, Held::False { ref actual } if actual.is_empty()), "{text}");
+            }
+        }
     }
-}
 
-fn article(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "nothing",
-        other => super::compile::words(kind_of(other)),
+    #[test]
+    fn the_language_itself_is_compared_with_often_enough() {
+        use proptest::strategy::ValueTree;
+        let mut runner = proptest::test_runner::TestRunner::deterministic();
+        let compared = (0..1_000)
+            .filter(|_| {
+                let text = expression().new_tree(&mut runner).unwrap().current();
+                compile(&text, &[], &NAMES, false).is_ok() && by_the_crate(&text).is_ok()
+            })
+            .count();
+        assert!(compared > 250, "only {compared} of 1,000");
+    }
+
+    fn held(text: &str, measures: &Measures) -> Held {
+        hold(&compile(text, &[], &["json", "body"], true).unwrap(), measures, &no_usual)
+    }
+
+    #[test]
+    fn work_is_bounded() {
+        let mut measures = Measures::new();
+        measures.set("json", Value::List((0..10_000).map(Value::Int).collect())).set("body", "x".repeat(1 << 20));
+        for text in [
+            "json.all(a, json.all(b, a + b >= 0))",
+            "json.all(a, !body.contains(string(a)))",
+            "json.all(a, !body.matches('y+z'))",
+            "json.all(a, size(body) > a)",
+            "json.all(a, body != string(a) + body)",
+            "size(json.map(a, body)) == 1",
+            "size(json.map(a, json)) == 1",
+            "json.all(a, size(json + json) > 0)",
+            "json.all(a, !(-1 in json))",
+            "json.all(a, [json, json] == [json, json])",
+            "json.exists(a, json.exists(b, json[a] < 0))",
+        ] {
+            let why = "the expectation takes too much work on what was seen".to_owned();
+            assert_eq!(held(text, &measures), Held::Unknown { why }, "{text}");
+        }
+        assert_eq!(held("json.all(a, a >= 0 && size(string(a)) < 9)", &measures), Held::True);
+        assert_eq!(held("json.exists(a, json[a] == 9999)", &measures), Held::True);
+    }
+
+    #[test]
+    fn a_list_that_is_too_long_is_not_gone_through() {
+        let mut measures = Measures::new();
+        measures.set("json", Value::List(vec![Value::Int(1); LOOP_LIMIT + 1]));
+        let why = "json has more than 10000 elements, too many to go through".to_owned();
+        assert_eq!(held("json.all(a, a == 1)", &measures), Held::Unknown { why });
+        assert_eq!(held("size(json) == 10001", &measures), Held::True);
     }
 }

@@ -88,7 +88,7 @@ pub(super) enum How {
     All,
     Exists,
     ExistsOne,
-    Filter,
+    /// `filter(x, p)` is `map(x, p, x)`.
     Map,
 }
 

@@ -114,6 +114,10 @@ fn word(chars: &[char], from: usize, known: &dyn Fn(&str) -> bool) -> Result<usi
     if member || known(&word) {
         return Ok(from + length);
     }
+    if !word.is_ascii() {
+        let message = format!("`{}` is not a name", crate::model::encode::terminal(&word));
+        return Err(refuse(from, length, message).hint("names have the letters a to z, digits and `_`"));
+    }
     let instead = match word.to_ascii_lowercase().as_str() {
         "and" => "&&",
         "or" => "||",
@@ -222,7 +226,7 @@ mod tests {
             ("a == 1)", 6, 1, "`)` closes nothing", None),
             ("a in [1, 2)", 10, 1, "`)` where `]` is expected, to close `[`", None),
             ("body.contains(\"x)", 14, 3, "text in quotes is not closed", Some("a `\"` is missing")),
-            ("bödy == \"", 8, 1, "text in quotes is not closed", Some("a `\"` is missing")),
+            ("'ö' == \"", 7, 1, "text in quotes is not closed", Some("a `\"` is missing")),
             ("a < 5m", 4, 2, "`5m` is not a number", Some("write `duration(\"5m\")`, or 300 for seconds")),
             ("a < 1KiB", 4, 4, "`1KiB` is not a number", Some("write 1024 for bytes")),
             (

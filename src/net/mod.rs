@@ -4,8 +4,14 @@ pub mod budget;
 pub mod credentials;
 pub mod dial;
 pub mod dns;
+pub mod exposition;
 pub mod guard;
 pub mod http;
+pub mod process;
+pub mod prometheus;
+pub mod tcp;
 pub mod tls;
 
 mod progress;
+#[cfg(test)]
+pub(crate) mod scripted;

@@ -1,4 +1,5 @@
 //! What is shown: findings and verdicts rendered, nothing decided.
 
+pub mod diagnostic;
 pub mod style;
 pub mod text;

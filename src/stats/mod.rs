@@ -1,1 +1,3 @@
 //! Pure algorithms: quantiles, what is usual, log templates, rate comparison.
+
+pub mod templates;

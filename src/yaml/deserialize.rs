@@ -71,11 +71,12 @@ impl de::Error for Error {
     }
 
     fn invalid_type(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Error::new(format!("expected {}, found {}", plain(expected), found(&unexpected)))
+        let hint = format!("write {}", plain(expected));
+        Error::new(format!("expected {}, found {}", plain(expected), found(&unexpected))).hint(hint)
     }
 
     fn invalid_value(unexpected: Unexpected<'_>, expected: &dyn Expected) -> Self {
-        Error::new(format!("expected {}, found {}", plain(expected), found(&unexpected)))
+        Error::new(format!("{} is not possible here", found(&unexpected))).hint(format!("expected {}", plain(expected)))
     }
 
     fn invalid_length(length: usize, expected: &dyn Expected) -> Self {

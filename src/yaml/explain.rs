@@ -17,8 +17,19 @@ pub(super) fn explain(file: &Arc<str>, text: &str, error: &ScanError) -> Diagnos
     let at = |column: u32, length: usize| Span { file: Arc::clone(file), line, column, length: length.max(1) as u32 };
     let shown = text.lines().nth(line as usize - 1).unwrap_or("");
 
-    if let Some(tab) = shown.chars().take_while(|c| c.is_whitespace()).position(|c| c == '\t') {
-        return Diagnostic::error(at(tab as u32 + 1, 1), "a tab indents this line")
+    // Some complaints about a tab stand at the start of the value before it.
+    let about_tabs = matches!(
+        error.kind(),
+        ErrorKind::TabInPlainScalar
+            | ErrorKind::TabInIndentation
+            | ErrorKind::TabInBlockIndentation
+            | ErrorKind::TabNotAllowed
+            | ErrorKind::TabAtBlockScalarStart
+    );
+    let mut suspects = text.lines().enumerate().skip(line as usize - 1).take(if about_tabs { usize::MAX } else { 1 });
+    if let Some((index, tab)) = suspects.find_map(|(index, line)| Some((index, tab_in_indentation(line)?))) {
+        let place = Span { file: Arc::clone(file), line: index as u32 + 1, column: tab as u32 + 1, length: 1 };
+        return Diagnostic::error(place, "a tab indents this line")
             .hint("indent with spaces: YAML doesn't allow tabs there");
     }
     for nearby in [line, line.saturating_sub(1)] {
@@ -77,10 +88,11 @@ pub(super) fn explain(file: &Arc<str>, text: &str, error: &ScanError) -> Diagnos
             "`|` and `>` at the start of a value announce a text of several lines",
             "quote the value if the sign belongs to it",
         ),
-        ErrorKind::SimpleKeyExpected | ErrorKind::InvalidSimpleKey => say(
-            "a `:` is missing after this key",
-            "write `key: value`; text of several lines is indented below its key",
-        ),
+        ErrorKind::SimpleKeyExpected | ErrorKind::InvalidSimpleKey => {
+            let whole = shown.chars().skip(column as usize - 1).collect::<String>().trim_end().chars().count();
+            Diagnostic::error(at(column, whole), "a `:` is missing after this key")
+                .hint("write `key: value`; text of several lines is indented below its key")
+        }
         ErrorKind::InvalidIndentation
         | ErrorKind::ExpectedBlockMappingKey
         | ErrorKind::ExpectedBlockSequenceEntry
@@ -171,6 +183,11 @@ pub(super) fn braces(file: &Arc<str>, text: &str, line: u32, column: u32) -> Dia
 pub(super) fn too_deep(at: Span) -> Diagnostic {
     Diagnostic::error(at, format!("more than {DEPTH_LIMIT} levels of lists and maps"))
         .hint("a check needs fewer than ten; look for brackets that are not closed")
+}
+
+/// The column, from 0, of the first tab before a line's text.
+fn tab_in_indentation(line: &str) -> Option<usize> {
+    line.chars().take_while(|c| c.is_whitespace()).position(|c| c == '\t')
 }
 
 /// The column, from 0, of the first `{{` outside of quotes and comments that can't be part of plain text: at the start

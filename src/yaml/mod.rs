@@ -75,10 +75,10 @@ impl Node {
     pub fn describe(&self) -> String {
         match &self.shape {
             Shape::Null => "nothing".to_owned(),
-            Shape::Scalar { text, .. } => {
+            Shape::Scalar { text, quoted } => {
                 let short: String = text.chars().take(40).collect();
                 let more = if short.len() < text.len() { "…" } else { "" };
-                format!("`{short}{more}`")
+                if *quoted { format!("`\"{short}{more}\"`") } else { format!("`{short}{more}`") }
             }
             Shape::List(_) => "a list".to_owned(),
             Shape::Map(_) => "a map".to_owned(),

@@ -92,7 +92,6 @@ impl Client {
         progress.timings.first_byte =
             Some(came.map_or_else(|| asked.elapsed(), |came| came.saturating_duration_since(asked)));
         meter.open();
-        progress.enter(Stage::Body);
         let (parts, body) = answer.into_parts();
         Ok(Head {
             status: parts.status,
@@ -153,6 +152,7 @@ impl Head {
         method: &Method,
         progress: &mut Progress,
     ) -> Result<(Bytes, bool, Option<String>), Failure> {
+        progress.enter(Stage::Body);
         let coding = Coding::of(&self.headers);
         let bodiless = *method == Method::HEAD || matches!(self.status.as_u16(), 204 | 304);
         if bodiless {
@@ -234,7 +234,7 @@ fn wire(error: &hyper::Error, meter: &Meter, request: &Request, progress: &mut P
     if !in_body && (meter.is_over() || error.is_parse_too_large()) {
         let what =
             format!("the answer's head is longer than {} or {HEADERS} fields", show_size(request.caps.head as u64));
-        return progress.fail(Reason::Ours, what);
+        return progress.capped(what);
     }
     let received = show_size(progress.received as u64);
     let broken = |how: &str| match (in_body, meter.first().is_some()) {

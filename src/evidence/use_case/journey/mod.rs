@@ -18,19 +18,17 @@ mod send;
 mod show;
 mod step;
 
-pub use answer::STEP_MEASURES;
-
 use step::Step;
 
 /// The kind's entry in the registry.
-pub static JOURNEY: Kind = Kind {
+pub static KIND: Kind = Kind {
     name: "journey",
     look: Look::UseCase,
     summary: "a use case, tried step by step over HTTP",
     docs: "\
 Takes the steps in order, each with a connection of its own and with the cookies that the steps before it were given
 (kept for the host that set them, at most 50, forgotten after the run). A step is one request and what must hold of its
-answer; its expectations see what the `http` kind measures, the check's parameters that some step uses, and what earlier
+answer; its expectations see what the `http` kind measures (`json` breaks what needs it where the body isn't JSON), the check's parameters that some step uses, and what earlier
 steps captured. Without `expect` a step wants 2xx. At least one step must look at what was answered (`body`, `json`,
 `headers`): a page that says \"sorry\" with status 200 is the commonest way in which a use case fails.
 

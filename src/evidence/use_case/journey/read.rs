@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 
-use super::answer::{CONTENT, STEP_MEASURES};
+use super::answer::{CONTENT, step_measures};
 use super::keys::{Basic, HeaderKey, Keys, Retry, Said};
 use super::step::{Body, Capture, Credentials, Expect, HeaderValue, Step};
 use crate::evidence::slots::{UrlTemplate, names_in, without_slots};
@@ -238,7 +238,7 @@ fn header_name(name: &str, value: &Spanned<HeaderKey>, has_credentials: bool) ->
 fn expectation(said: Spanned<Said>, extra: &[&str]) -> Result<Expect, Diagnostic> {
     let Spanned { at, value: Said { that, odd, note } } = said;
     let at = if that.at.file.is_empty() { at } else { that.at };
-    let that = compile(&that.value, &at, |text| Expression::condition(text, STEP_MEASURES, extra))?;
+    let that = compile(&that.value, &at, |text| Expression::condition(text, step_measures(), extra))?;
     if !that.usual().is_empty() {
         return Err(Diagnostic::error(at, "usual(…) can't be used in a step")
             .hint("expect it of the whole journey: usual(duration_seconds)"));
@@ -251,10 +251,10 @@ fn capture(name: String, value: Spanned<String>, extra: &[&str], slots: &[String
     if !is_name(&name) || name.len() > 64 {
         return refuse("a capture's name is a letter or underscore, then letters, digits, underscores".to_owned());
     }
-    if STEP_MEASURES.iter().any(|measure| measure.name == name) {
+    if step_measures().iter().any(|measure| measure.name == name) {
         return refuse(format!("`{name}` is the name of a measure; give the capture another one"));
     }
-    let expression = compile(&value.value, &value.at, |text| Expression::value(text, STEP_MEASURES, extra))?;
+    let expression = compile(&value.value, &value.at, |text| Expression::value(text, step_measures(), extra))?;
     Ok(Capture { fills_slot: slots.contains(&name), name, value: expression, at: value.at })
 }
 

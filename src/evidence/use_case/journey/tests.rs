@@ -1,6 +1,5 @@
 //! Journeys against a real server on the loopback: what they see, what they send, what they never send.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -16,18 +15,14 @@ mod time;
 mod wire;
 
 use super::*;
-use crate::evidence::Tools;
+use crate::evidence::{Setup, Tools};
 use crate::model::memory::Memory;
 use crate::model::observation::{Broken, Observation, Phase, Seen, UnknownKind};
 use crate::model::params::Params;
-use crate::model::secret::{Environment, Redactor};
+use crate::model::secret::Environment;
 use crate::model::value::Value;
 use crate::model::window::{Moment, Window};
-use crate::net::budget::{Budgets, Limit, Limits};
-use crate::net::credentials::Credentials;
-use crate::net::dial::Dialer;
-use crate::net::dns::Resolver;
-use crate::net::http::Client;
+use crate::net::budget::{Limit, Limits};
 
 /// A request as it arrived.
 #[derive(Debug, Clone)]
@@ -142,7 +137,7 @@ impl Server {
 fn journey(yaml: &str, server: &Server) -> Arc<dyn Probe> {
     let text = yaml.replace("BASE", &server.url);
     let node = crate::yaml::parse("shop.yaml", &text).unwrap();
-    (JOURNEY.read)(&node).unwrap_or_else(|error| panic!("{error:?}\n{text}"))
+    (KIND.read)(&node).unwrap_or_else(|error| panic!("{error:?}\n{text}"))
 }
 
 fn tools() -> Arc<Tools> {
@@ -172,17 +167,10 @@ fn ask(params: &[(&str, &str)], time: Duration) -> Ask {
 
 fn tools_with(variables: &[(&str, &str)]) -> Arc<Tools> {
     let environment = Environment::new(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-    let redactor = Redactor::default();
     // Tests ask their own server as often as they like.
     let free = Limit { at_once: 8, per_second: None };
-    let budgets = Budgets::new(Limits { service: free, system: free, targets: BTreeMap::new() });
-    Arc::new(Tools {
-        http: Client::new(Dialer { budgets, ..Dialer::default() }),
-        resolver: Resolver::default(),
-        credentials: Credentials::new(environment, redactor.clone()),
-        redactor,
-        programs: Vec::new(),
-    })
+    let limits = Limits { service: free, ..Limits::default() };
+    Arc::new(Tools::new(Setup { environment, limits, ..Setup::default() }))
 }
 
 async fn take(yaml: &str, server: &Server, params: &[(&str, &str)]) -> Observation {

@@ -212,5 +212,5 @@ fn own_expectations_are_counted_with_their_defaults_and_captures() {
     let text = BUY.replace("BASE", "http://127.0.0.1:1");
     let node = crate::yaml::parse("shop.yaml", &text).unwrap();
     // cart 1 + capture 1, items 1, pay 2, look 1, drop 1
-    assert_eq!((JOURNEY.read)(&node).unwrap().own_expectations(), 7);
+    assert_eq!((KIND.read)(&node).unwrap().own_expectations(), 7);
 }
