@@ -72,7 +72,7 @@ pub fn read(file: &str, bytes: &[u8]) -> Result<Config, Vec<Diagnostic>> {
     }
     let text = String::from_utf8_lossy(bytes);
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    found.sort_by(|a, b| (a.at.line, a.at.column).cmp(&(b.at.line, b.at.column)));
+    found.sort_by_key(|diagnostic| (diagnostic.at.line, diagnostic.at.column));
     let mut found: Vec<_> = found.into_iter().map(|diagnostic| yaml::with_source(diagnostic, text)).collect();
     if found.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
         return Err(found);

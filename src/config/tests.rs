@@ -80,7 +80,13 @@ fn each_mistake_is_shown_at_its_own_token_with_a_hint() {
     for (text, line, column, message, hint) in [
         ("servcies: {}", 1, 1, "unknown key `servcies`", "did you mean `services`?"),
         ("services:\n  a: { ownr: x }", 2, 8, "unknown key `ownr`", "did you mean `owner`?"),
-        ("services:\n  a: { depends_on: [b] }", 2, 21, "there is no service `b`", "declare it under `services`"),
+        (
+            "services:\n  a: { depends_on: [payments] }",
+            2,
+            21,
+            "there is no service `payments`",
+            "declare it under `services`",
+        ),
         ("teams: { shop: {} }\nservices: { a: { owner: shpo } }", 2, 25, "there is no team `shpo`", "`shop`"),
         ("services: { a: { patterns: ['x*'] } }", 1, 29, "matches every ticket", "name the service"),
         ("services: { a: { patterns: ['('] } }", 1, 29, "not a regular expression: unclosed group", "searched"),
@@ -98,7 +104,7 @@ fn each_mistake_is_shown_at_its_own_token_with_a_hint() {
         ("teams: { a: {} }\nescalation: { team: a }", 2, 21, "has no channel", "add `channels"),
         ("escalation: { channels: [] }", 1, 15, "names nobody", "remove the key"),
         ("triage: { deadline: 60 }", 1, 21, "`60` has no unit", "`60s`"),
-        ("triage: { deadline: 1h }", 1, 21, "lies between 1.0 s and 10 m", "60"),
+        ("triage: { deadline: 1h }", 1, 21, "lies between 1.0 s and 10 m", "1 m"),
         ("triage: { deadline: 1 m }\ntriage: {}", 2, 1, "duplicate key `triage`", "line 1"),
         ("triage: { costs: { c_miss: 2 } }", 1, 28, "no issue unseen", "c_miss must be above 2.8571"),
         ("triage: { costs: { c_page: 1.2 } }", 1, 28, "an issue unseen", "c_page must be above 1.5385"),
