@@ -23,13 +23,14 @@ pub mod logs;
 pub mod traffic;
 pub mod use_case;
 
+mod endpoint;
 pub mod slots;
 mod tools;
 
 pub use tools::Tools;
 
 /// Every kind of probe, in the order in which they are listed to people.
-pub static KINDS: &[&Kind] = &[];
+pub static KINDS: &[&Kind] = &[&internal::prometheus::PROMETHEUS];
 
 /// The kind with this name.
 pub fn kind(name: &str) -> Option<&'static Kind> {
@@ -112,6 +113,9 @@ pub enum Sees {
     Past,
 }
 
+/// What a default expectation begins with whose breach is odd and not bad: `odd: exit != 1`.
+pub const ODD: &str = "odd: ";
+
 /// One kind of probe: behaviour, documentation and defaults in one place.
 pub struct Kind {
     /// The key in YAML.
@@ -124,7 +128,7 @@ pub struct Kind {
     pub docs: &'static str,
     pub keys: &'static [Key],
     pub measures: &'static [Measure],
-    /// Expectations of a check that declares none.
+    /// Expectations of a check that declares none. One that begins with [`ODD`] is `else: odd`.
     pub default_expect: &'static [&'static str],
     /// The measure that is shown when all is well.
     pub headline: &'static [&'static str],
