@@ -23,12 +23,23 @@ pub mod logs;
 pub mod traffic;
 pub mod use_case;
 
+mod log_source;
+pub mod slots;
 mod tools;
 
-pub use tools::Tools;
+pub use tools::{Setup, Tools};
 
 /// Every kind of probe, in the order in which they are listed to people.
-pub static KINDS: &[&Kind] = &[];
+#[rustfmt::skip] // a line a kind
+pub static KINDS: &[&Kind] = &[
+    &external::http::KIND,
+    &external::tcp::KIND,
+    &external::tls::KIND,
+    &external::dns::KIND,
+    &logs::log_file::KIND,
+    &traffic::access_log::KIND,
+    &use_case::journey::KIND,
+];
 
 /// The kind with this name.
 pub fn kind(name: &str) -> Option<&'static Kind> {
@@ -47,6 +58,8 @@ pub struct Ask {
     pub params: Params,
     /// Look at this customer's share only (kinds that declare a `customer` field).
     pub customer: Option<String>,
+    /// Counts from 1; a repeated look must be a fresh one, never a shared answer.
+    pub attempt: u32,
     /// Measures of which `usual(…)` wants the source's own past.
     pub usual: Vec<String>,
     /// When the caller drops the probe; use it to stop blocking work by itself.
@@ -130,6 +143,8 @@ pub struct Kind {
     pub attempts: u32,
     /// The working example in `checks.d/`, as a path below it.
     pub example: &'static str,
+    /// The example itself.
+    pub example_text: &'static str,
     /// Reads the kind's own value from YAML.
     pub read: fn(&yaml::Node) -> Result<Arc<dyn Probe>, Diagnostic>,
     /// The JSON Schema of the kind's value.

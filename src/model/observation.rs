@@ -128,6 +128,8 @@ pub struct Observation {
     /// The span that the measures speak for; `None` for the moment at which they were taken.
     pub window: Option<Window>,
     pub measures: Measures,
+    /// The measures at points of the window, where the source has them; an expectation is held at each.
+    pub points: Vec<Measures>,
     /// The same measure in comparable spans of the source's own past, for `usual(…)`.
     pub past: BTreeMap<String, Vec<f64>>,
     /// Expectations of the probe's own steps that do not hold (journeys).
@@ -154,6 +156,7 @@ impl Observation {
             seen: Seen::Answered,
             window: None,
             measures,
+            points: Vec::new(),
             past: BTreeMap::new(),
             broken: Vec::new(),
             data_until: None,

@@ -108,6 +108,30 @@ impl Params {
         Ok(params)
     }
 
+    /// Values given by name, as a person runs one check; the defaults elsewhere.
+    ///
+    /// # Errors
+    /// A name that isn't declared, a value of the wrong form, a parameter that has neither value nor default.
+    pub fn given(specs: &[ParamSpec], values: &BTreeMap<String, String>) -> Result<Self, String> {
+        if let Some(name) = values.keys().find(|name| specs.iter().all(|spec| spec.name != **name)) {
+            let known: Vec<&str> = specs.iter().map(|spec| spec.name.as_str()).collect();
+            return Err(match super::source::nearest(name, known.iter().copied()) {
+                Some(near) => format!("no parameter `{name}` is declared, did you mean `{near}`?"),
+                None => format!("no parameter `{name}` is declared (declared: {})", known.join(", ")),
+            });
+        }
+        let mut params = Params::default();
+        for spec in specs {
+            match (values.get(&spec.name), &spec.default) {
+                (Some(value), _) if spec.accepts(value) => params.set(&spec.name, value.clone(), true),
+                (Some(_), _) => return Err(format!("`{}` is not of the declared form", spec.name)),
+                (None, Some(default)) => params.set(&spec.name, default.clone(), false),
+                (None, None) => return Err(format!("`{}` has no value and no default", spec.name)),
+            }
+        }
+        Ok(params)
+    }
+
     /// The ticket's values where it has acceptable ones, the defaults elsewhere.
     ///
     /// # Errors

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::text::Untrusted;
 use super::window::Symptom;
@@ -53,8 +54,34 @@ pub struct Report {
     /// True where a machine reports, so that everything of the service is the use case.
     #[serde(default)]
     pub alert: bool,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "each_once")]
     pub params: BTreeMap<String, Untrusted>,
+}
+
+/// A map in which no key stands twice: of two values nobody knows which one was meant.
+fn each_once<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Untrusted>, D::Error> {
+    struct Once;
+    impl<'de> Visitor<'de> for Once {
+        type Value = BTreeMap<String, Untrusted>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a map of texts")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+            let mut map = BTreeMap::new();
+            while let Some((name, value)) = entries.next_entry::<String, Untrusted>()? {
+                if map.len() >= PARAMS_LIMIT {
+                    return Err(Error::custom("at most 32 params are allowed"));
+                }
+                if map.insert(name, value).is_some() {
+                    return Err(Error::custom("a param stands there twice"));
+                }
+            }
+            Ok(map)
+        }
+    }
+    deserializer.deserialize_map(Once)
 }
 
 /// A ticket in Houston's one form: bounded, with its times made plausible.
@@ -212,6 +239,13 @@ mod tests {
         assert_eq!(ticket.id, "7");
         let long = report(&"ü".repeat(1_000)).accept(now(), "1").unwrap();
         assert!(long.title.raw().len() <= TITLE_LIMIT);
+    }
+
+    #[test]
+    fn no_key_stands_twice() {
+        for text in [r#"{"title":"x","title":"y"}"#, r#"{"title":"x","params":{"a":"1","a":"2"}}"#] {
+            assert!(serde_json::from_str::<Report>(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -22,10 +22,10 @@ pub const LONGEST: Duration = Duration::from_secs(400 * 86_400);
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     let text = text.trim();
     if text.is_empty() {
-        return Err("a duration is missing".to_owned());
+        return Err("a duration is missing (write it like `5s`)".to_owned());
     }
     if text.starts_with('-') {
-        return Err(format!("a duration can't be negative: `{text}`"));
+        return Err(format!("a duration can't be negative: `{text}` (write it like `5s`)"));
     }
     let mut total = 0.0_f64;
     let mut rest = text;
@@ -53,7 +53,7 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         rest = next.trim_start();
     }
     if total > LONGEST.as_secs_f64() {
-        return Err(format!("`{text}` is longer than 400 days"));
+        return Err(format!("`{text}` is longer than 400 days (write `400d` at most)"));
     }
     Ok(Duration::from_secs_f64(total))
 }
@@ -80,7 +80,7 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
     };
     let bytes = number * factor;
     if bytes > 1e15 {
-        return Err(format!("`{text}` is too large"));
+        return Err(format!("`{text}` is too large (1 PB at most)"));
     }
     Ok(bytes as u64)
 }

@@ -1,1 +1,10 @@
-//! What follows a verdict: escalation and its delivery.
+//! What follows a verdict: which actions, what they say, and how they reach somebody.
+//!
+//! Deciding is pure ([`playbook::follow_up`]), and its actions are written down with the verdict. Delivering
+//! ([`deliver::Deliverer`]) takes one action at a time and says what is to be noted of it; whoever owns the outbox notes it.
+
+pub mod channels;
+pub mod deliver;
+pub mod escalation;
+pub mod next_steps;
+pub mod playbook;

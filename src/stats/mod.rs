@@ -4,4 +4,5 @@ mod bounds;
 pub mod nature;
 pub mod quantile;
 pub mod rates;
+pub mod templates;
 pub mod usual;

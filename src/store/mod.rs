@@ -1,20 +1,78 @@
 //! What is remembered: cases, actions, history. One narrow surface; nobody above knows the engine.
+//!
+//! The engine is SQLite in one file, `houston.db`, in a directory that one process at a time owns. One thread writes,
+//! each answer to a write comes after its fsync, and writes that wait together share one. An error of a write says
+//! that it may not have happened, never that it has not: a commit that failed for its caller can be found on disk
+//! later, so whoever is in doubt asks again with the same ticket, round or key.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use jiff::Timestamp;
+use rusqlite::Connection;
+use tokio::sync::mpsc::error::TrySendError;
 
 use crate::model::action::Action;
 use crate::model::case::{Case, Event};
-use crate::model::memory::Memory;
 use crate::model::ticket::Ticket;
 use crate::model::verdict::Verdict;
+
+mod directory;
+mod memory;
+mod open;
+mod read;
+mod rows;
+mod schema;
+mod write;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use rows::micros;
+use writer::Urgency;
+
+/// How long a caller waits for the disk before it is told that the store can't be written.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long the last clone, when it goes, waits for the writer to end in order.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// The open store. Cheap to clone; every clone speaks to the one writer.
 #[derive(Debug, Clone)]
 pub struct Store {
-    #[allow(dead_code)]
+    inner: Arc<Inner>,
+}
+
+struct Inner {
     directory: PathBuf,
+    recovered: Option<String>,
+    /// The database may not be larger than this, in bytes, when a ticket is taken in.
+    size_limit: i64,
+    /// The file as it was opened, by which a file that was deleted or replaced is noticed.
+    identity: (u64, u64),
+    broken: Arc<OnceLock<String>>,
+    memory: memory::Cache,
+    readers: read::Readers,
+    /// Gone only while the store is dropped.
+    writer: Option<tokio::sync::mpsc::Sender<Box<dyn writer::Job>>>,
+    ended: Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Store({})", self.directory.display())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.writer = None;
+        // So that the directory is free when this returns; bounded, for the disk may hang.
+        let ended = self.ended.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _ = ended.recv_timeout(FAREWELL);
+    }
 }
 
 /// Why the store can't be opened.
@@ -29,14 +87,26 @@ pub enum OpenError {
 }
 
 /// Why something was not stored, or can't be read.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
+    /// Nothing may be acknowledged; it may have been written nevertheless.
     #[error("the store can't be written: {0}")]
     Unwritable(String),
+    #[error("the store can't be read: {0}")]
+    Unreadable(String),
     #[error("no such ticket: T-{0}")]
     NoSuchTicket(u64),
+    #[error("T-{ticket} has no round {round}")]
+    NoSuchRound { ticket: u64, round: u32 },
     #[error("round {round} of T-{ticket} has its verdict")]
     AlreadyDecided { ticket: u64, round: u32 },
+    #[error("round {round} of T-{ticket} has no verdict yet")]
+    NotDecided { ticket: u64, round: u32 },
+    /// The idempotency key belongs to a ticket that says something else.
+    #[error("this idempotency key was used for another ticket: T-{ticket}")]
+    Conflict { ticket: u64 },
+    #[error("no such action: {0}")]
+    NoSuchAction(String),
     #[error("a stored row is damaged: {0}")]
     Damaged(String),
 }
@@ -65,6 +135,7 @@ pub struct Due {
 /// An event with its place in the case's history.
 #[derive(Debug, Clone)]
 pub struct Recorded {
+    /// Grows with every event of the store; unique, but not without gaps within a case.
     pub sequence: u64,
     pub at: Timestamp,
     pub event: Event,
@@ -80,16 +151,22 @@ pub struct Learned {
 }
 
 impl Store {
-    /// Opens or creates the store in this directory, migrates it, and takes its lock.
+    /// Opens or creates the store in this directory, migrates it, and takes its lock. Blocks for as long as that takes.
+    ///
+    /// A database that can't be read at all is moved aside, and [`Store::recovered`] says so.
     ///
     /// # Errors
     /// [`OpenError`]
     pub fn open(directory: &Path) -> Result<Self, OpenError> {
-        Ok(Store { directory: directory.to_owned() })
+        open::open(directory)
     }
 
     /// Writes the ticket; returns only when it is on disk. The same (`source`, `id`), or the same idempotency key,
     /// is the same ticket. `deadline_at` is when round 1 must have its verdict.
+    ///
+    /// # Errors
+    /// [`StoreError::Unwritable`]: it must not be acknowledged. [`StoreError::Conflict`]: the key belongs to a ticket
+    /// with another content.
     pub async fn accept(
         &self,
         ticket: Ticket,
@@ -97,29 +174,50 @@ impl Store {
         accepted_at: Timestamp,
         deadline_at: Timestamp,
     ) -> Result<Accepted, StoreError> {
-        let _ = (ticket, delivery, accepted_at, deadline_at);
-        Err(StoreError::Unwritable("not built".into()))
+        let intake = write::Intake {
+            body: rows::encode(&ticket)?,
+            ticket,
+            idempotency_key: delivery.idempotency_key,
+            accepted_at: micros(accepted_at),
+            deadline_at: micros(deadline_at),
+            size_limit: self.inner.size_limit,
+        };
+        self.write(Urgency::Intake, move |connection| write::accept(connection, &intake)).await
     }
 
     /// Starts another round; returns its number.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchTicket`], [`StoreError::NotDecided`]: the newest round has to end first.
     pub async fn new_round(&self, ticket: u64, deadline_at: Timestamp) -> Result<u32, StoreError> {
-        let _ = deadline_at;
-        Err(StoreError::NoSuchTicket(ticket))
+        let deadline_at = micros(deadline_at);
+        self.write(Urgency::Intake, move |connection| write::new_round(connection, ticket, deadline_at)).await
     }
 
     /// Notes that the newest round is worked on (again); returns how often that was so, this time included.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchTicket`], [`StoreError::AlreadyDecided`]
     pub async fn begin(&self, ticket: u64, at: Timestamp) -> Result<u32, StoreError> {
-        let _ = at;
-        Err(StoreError::NoSuchTicket(ticket))
+        let _ = at; // counted, not dated: the round's history has the times
+        self.write(Urgency::Obligation, move |connection| write::begin(connection, ticket)).await
     }
 
     /// Appends to a case's history.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchTicket`]
     pub async fn append(&self, ticket: u64, at: Timestamp, events: Vec<Event>) -> Result<(), StoreError> {
-        let _ = (at, events);
-        Err(StoreError::NoSuchTicket(ticket))
+        let events: Vec<_> = events.iter().map(rows::encode).collect::<Result<_, _>>()?;
+        let at = micros(at);
+        self.write(Urgency::Obligation, move |connection| write::append(connection, ticket, at, &events)).await
     }
 
-    /// Ends a round: its verdict, what it learned and the actions that follow, in one transaction. A round is decided once.
+    /// Ends a round: its verdict, what it learned and the actions that follow, in one transaction. A round is decided
+    /// once. The verdict and the actions become events of the case by this; they are not to be appended as well.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchTicket`], [`StoreError::NoSuchRound`], [`StoreError::AlreadyDecided`]
     pub async fn decide(
         &self,
         ticket: u64,
@@ -129,62 +227,182 @@ impl Store {
         actions: Vec<Action>,
         learned: Learned,
     ) -> Result<(), StoreError> {
-        let _ = (round, at, verdict, actions, learned);
-        Err(StoreError::NoSuchTicket(ticket))
+        let memory = learned.clone();
+        let (at, body, actions) = (micros(at), rows::encode(&verdict)?, write::ActionRow::all(actions)?);
+        let decision = write::Decision { ticket, round, at, body, actions, learned };
+        let decided = self.write(Urgency::Obligation, move |connection| write::decide(connection, &decision)).await;
+        self.inner.memory.learned(&memory);
+        decided
     }
 
+    /// The case with this number.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`] where its ticket or its verdict is.
     pub async fn case(&self, ticket: u64) -> Result<Option<Case>, StoreError> {
-        let _ = ticket;
-        Ok(None)
+        self.read(move |connection| read::case(connection, ticket)).await
     }
 
-    /// The newest cases first, below `before` where it is given.
+    /// The newest cases first, below `before` where it is given; at most 1,000. A damaged one is listed with a note.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreadable`], [`StoreError::Damaged`] where the list itself is.
     pub async fn cases(&self, before: Option<u64>, limit: usize) -> Result<Vec<Case>, StoreError> {
-        let _ = (before, limit);
-        Ok(Vec::new())
+        self.read(move |connection| read::cases(connection, before, limit)).await
     }
 
-    /// A case's history after this sequence number.
+    /// A case's history after this sequence number; at most 1,000 events, so ask again after the last one.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchTicket`], [`StoreError::Damaged`]
     pub async fn events(&self, ticket: u64, after: u64) -> Result<Vec<Recorded>, StoreError> {
-        let _ = (ticket, after);
-        Ok(Vec::new())
+        self.read(move |connection| read::events(connection, ticket, after)).await
     }
 
-    /// Cases whose newest round has no verdict, the most overdue first.
+    /// Cases whose newest round has no verdict, the most overdue first; at most 10,000 of them or 64 MiB, so ask again
+    /// when these are done. One whose stored ticket is damaged is among them, with the reason in its ticket's notes
+    /// and no service: it can't be looked into, but it can be escalated and decided.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreadable`], [`StoreError::Damaged`] where the list itself is.
     pub async fn unfinished(&self) -> Result<Vec<Case>, StoreError> {
-        Ok(Vec::new())
+        self.read(read::unfinished).await
     }
 
-    /// Actions that are due at `now`, the oldest first.
+    /// How many cases have no verdict for their newest round.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreadable`]
+    pub async fn unfinished_count(&self) -> Result<usize, StoreError> {
+        self.read(read::unfinished_count).await
+    }
+
+    /// Actions that are due at `now`, the oldest first; at most 1,000.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreadable`]
     pub async fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, StoreError> {
-        let _ = (now, limit);
-        Ok(Vec::new())
+        let now = micros(now);
+        self.read(move |connection| read::due(connection, now, limit)).await
+    }
+
+    /// When the next waiting action is due.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreadable`]
+    pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.read(read::next_due).await?.map(rows::instant))
     }
 
     /// The action was done.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchAction`]
     pub async fn delivered(&self, key: &str, at: Timestamp) -> Result<(), StoreError> {
-        let _ = (key, at);
-        Ok(())
+        let (key, at) = (key.to_owned(), micros(at));
+        self.write(Urgency::Obligation, move |connection| write::delivered(connection, &key, at)).await
     }
 
     /// The action failed; it is due again at `retry_at`, or never (`None`: given up).
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchAction`]
     pub async fn failed(&self, key: &str, why: &str, retry_at: Option<Timestamp>) -> Result<(), StoreError> {
-        let _ = (key, why, retry_at);
-        Ok(())
+        self.failed_then(key, why, retry_at, Vec::new()).await
     }
 
-    /// How many actions wait.
+    /// As [`Store::failed`], with the actions that follow from the failure, in the same transaction. One whose key is
+    /// known already is not written again.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSuchAction`]
+    pub async fn failed_then(
+        &self,
+        key: &str,
+        why: &str,
+        retry_at: Option<Timestamp>,
+        then: Vec<Action>,
+    ) -> Result<(), StoreError> {
+        let at = then.first().map_or(0, |action| micros(action.created_at));
+        let (key, why, retry_at) = (key.to_owned(), why.to_owned(), retry_at.map(micros));
+        let then = write::ActionRow::all(then)?;
+        self.write(Urgency::Obligation, move |connection| write::failed(connection, &key, &why, retry_at, &then, at))
+            .await
+    }
+
+    /// How many actions wait, counted up to a million.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreadable`]
     pub async fn queue_length(&self) -> Result<usize, StoreError> {
-        Ok(0)
+        let waiting = self.read(|connection| Ok(write::waiting(connection)?)).await?;
+        Ok(usize::try_from(waiting).unwrap_or(0))
     }
 
-    /// What the path may remember.
-    pub async fn memory(&self) -> Result<Memory, StoreError> {
-        Ok(Memory::default())
-    }
-
-    /// Writes and reads back a row, to know that the store still works.
+    /// Writes and reads back a row, to know that the store still works, and that its file is still the one that was
+    /// opened. Restores the reserve of disk space where it was used up.
+    ///
+    /// # Errors
+    /// [`StoreError::Unwritable`]
     pub async fn probe(&self) -> Result<(), StoreError> {
-        Ok(())
+        let inner = Arc::clone(&self.inner);
+        self.write(Urgency::Intake, move |connection| {
+            if open::identity(&open::database(&inner.directory)).ok() != Some(inner.identity) {
+                let why = "its file was deleted or replaced".to_owned();
+                let _ = inner.broken.set(why.clone());
+                return Err(StoreError::Unwritable(why).into());
+            }
+            write::probe(connection)?;
+            directory::set_aside(&inner.directory)
+                .map_err(|error| StoreError::Unwritable(format!("there is no space for its reserve: {error}")).into())
+        })
+        .await
+    }
+
+    /// Says what happened, where the database could not be read when it was opened and a fresh one was started: the
+    /// tickets of the old one are kept, but not known any more. It is said again at each start until somebody has
+    /// moved the old file away.
+    pub fn recovered(&self) -> Option<String> {
+        self.inner.recovered.clone()
+    }
+
+    /// Why nothing can be written any more, for good: a failed fsync, a file that is gone. The process has to end, for
+    /// only a new one may trust what it finds on the disk.
+    pub fn broken(&self) -> Option<String> {
+        self.inner.broken.get().cloned()
+    }
+
+    async fn write<T, W>(&self, urgency: Urgency, work: W) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        W: FnMut(&Connection) -> Result<T, writer::Failed> + Send + 'static,
+    {
+        let (job, answer) = writer::task(urgency, work);
+        let ended = || StoreError::Unwritable("its writer has ended".to_owned());
+        let queue = self.inner.writer.as_ref().ok_or_else(ended)?;
+        queue.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => StoreError::Unwritable(format!("{} writes wait already", writer::QUEUE)),
+            TrySendError::Closed(_) => ended(),
+        })?;
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(answer) => answer.unwrap_or_else(|_| Err(ended())),
+            Err(_) => Err(StoreError::Unwritable(format!("the disk did not answer in {} s", PATIENCE.as_secs()))),
+        }
+    }
+
+    async fn read<T, R>(&self, read: R) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        R: FnOnce(&Connection) -> Result<T, read::Failed> + Send + 'static,
+    {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.inner.readers.submit(Box::new(move |connection| {
+            // A caller that has gone away needs no answer.
+            let _ = reply.send(read(connection).map_err(|read::Failed(error)| error));
+        }))?;
+        match tokio::time::timeout(PATIENCE, answer).await {
+            Ok(answer) => answer.unwrap_or_else(|_| Err(StoreError::Unreadable("the reading panicked".to_owned()))),
+            Err(_) => Err(StoreError::Unreadable(format!("the disk did not answer in {} s", PATIENCE.as_secs()))),
+        }
     }
 }

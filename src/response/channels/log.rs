@@ -1,0 +1,105 @@
+//! `log`: one line of the daemon's own log per action. It needs nobody else, so it is the last way out.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+
+use super::{Channel, ChannelKind, Outcome, Sending, Wires};
+use crate::model::action::Action;
+use crate::model::case::number_text;
+use crate::model::encode;
+
+/// The most of the facts that the line carries, in bytes.
+const FACTS: usize = 4_096;
+
+pub static LOG: ChannelKind = ChannelKind {
+    name: "log",
+    summary: "a line in the daemon's log",
+    docs: "Writes each action as one line at level `warn` on the target `houston::action`, with its key, its ticket, \
+           its recipient, a summary and the first 4 KiB of its facts as JSON. Text from outside is escaped: it can't \
+           forge a line. A channel `log` of this kind is always there. It has no keys.",
+    example: "{}",
+    read: |node| {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct NoKeys {}
+        node.read::<NoKeys>()?;
+        Ok(Arc::new(Log))
+    },
+};
+
+#[derive(Debug)]
+pub struct Log;
+
+impl Channel for Log {
+    fn send<'a>(&'a self, action: &'a Action, _now: Timestamp, wires: &'a Wires) -> Sending<'a> {
+        let shown = |text: &str| encode::terminal(&wires.redactor.strike(text));
+        let summary = action.facts.get("summary").or_else(|| action.facts.get("verdict"));
+        let mut facts = shown(&action.facts.to_string());
+        if facts.len() > FACTS {
+            let mut end = FACTS;
+            while !facts.is_char_boundary(end) {
+                end -= 1;
+            }
+            facts.truncate(end);
+            facts.push('…');
+        }
+        tracing::warn!(
+            target: "houston::action",
+            key = %shown(&action.key),
+            kind = action.kind.name(),
+            ticket = %number_text(action.ticket),
+            round = action.round,
+            recipient = %shown(&action.recipient),
+            summary = %shown(summary.and_then(|summary| summary.as_str()).unwrap_or_default()),
+            %facts,
+            "action"
+        );
+        Box::pin(std::future::ready(Outcome::Delivered))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::Mutex;
+
+    use super::super::tests::wires;
+    use super::*;
+    use crate::model::action::ActionKind;
+    use crate::model::secret::Secret;
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test]
+    async fn one_action_is_one_line_whatever_it_says() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        let wires = wires();
+        wires.redactor.learn(&Secret::new("hunter2hunter2".to_owned()));
+        let hostile = "x\r\n2026-01-01 WARN forged\u{1b}[2J\u{2028}\u{202e} hunter2hunter2";
+        let facts = serde_json::json!({ "summary": hostile, "long": "y".repeat(10_000) });
+        let action = Action::new(7, 1, ActionKind::Escalate, "log", hostile, facts, Timestamp::UNIX_EPOCH);
+        let guard = tracing::subscriber::set_default(subscriber);
+        assert_eq!(Log.send(&action, Timestamp::UNIX_EPOCH, &wires).await, Outcome::Delivered);
+        drop(guard);
+        let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(text.contains("T-7") && text.contains(&action.key) && text.contains("WARN"), "{text}");
+        assert!(!text.trim_end().chars().any(encode::is_unprintable) && !text.contains("hunter2"), "{text}");
+        assert!(text.len() < 3 * FACTS);
+    }
+}

@@ -1,0 +1,5 @@
+//! The one integration binary: laws of the house, real servers, the binary end to end.
+
+mod house;
+mod lab;
+mod real;
