@@ -83,8 +83,11 @@ pub(super) fn customers(node: Option<&Node>, errors: &mut Vec<Diagnostic>) -> BT
         for called in std::iter::once(&own).chain(&identifiers) {
             match owners.insert(called.value.trim().to_lowercase(), name.to_owned()) {
                 Some(other) if other != name => errors.push(
-                    Diagnostic::error(called.at.clone(), format!("`{}` names the customer `{other}`, too", called.value))
-                        .hint("a name must belong to one customer, whether written in capitals or not"),
+                    Diagnostic::error(
+                        called.at.clone(),
+                        format!("`{}` names the customer `{other}`, too", called.value),
+                    )
+                    .hint("a name must belong to one customer, whether written in capitals or not"),
                 ),
                 _ => {}
             }

@@ -15,7 +15,7 @@ mod catalog;
 mod people;
 mod settings;
 
-pub use settings::{Budget, Budgets, Listen, Scope, Store, Token, DEFAULT_PORT};
+pub use settings::{Budget, Budgets, DEFAULT_PORT, Listen, Scope, Store, Token};
 
 /// Everything that `houston.yaml` says.
 #[derive(Debug, Clone, Default)]
@@ -72,7 +72,7 @@ pub fn read(file: &str, bytes: &[u8]) -> Result<Config, Vec<Diagnostic>> {
     }
     let text = String::from_utf8_lossy(bytes);
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    found.sort_by(|a, b| (a.at.line, a.at.column).cmp(&(b.at.line, b.at.column)));
+    found.sort_by_key(|diagnostic| (diagnostic.at.line, diagnostic.at.column));
     let mut found: Vec<_> = found.into_iter().map(|diagnostic| yaml::with_source(diagnostic, text)).collect();
     if found.iter().any(|diagnostic| diagnostic.severity == Severity::Error) {
         return Err(found);
@@ -104,16 +104,15 @@ fn read_root(mut keys: Keys<'_>, config: &mut Config, errors: &mut Vec<Diagnosti
 }
 
 /// The entries of a map from names to something, each name checked.
-fn entries<'n>(
-    node: Option<&'n Node>,
-    what: &str,
-    errors: &mut Vec<Diagnostic>,
-) -> Vec<(&'n str, &'n Node, &'n Node)> {
+fn entries<'n>(node: Option<&'n Node>, what: &str, errors: &mut Vec<Diagnostic>) -> Vec<(&'n str, &'n Node, &'n Node)> {
     let Some(node) = node else { return Vec::new() };
     let Shape::Map(entries) = &node.shape else {
         errors.push(
-            Diagnostic::error(node.span.clone(), format!("expected a map from names to {what}, found {}", node.describe()))
-                .hint("write `name: { … }`, one a line"),
+            Diagnostic::error(
+                node.span.clone(),
+                format!("expected a map from names to {what}, found {}", node.describe()),
+            )
+            .hint("write `name: { … }`, one a line"),
         );
         return Vec::new();
     };

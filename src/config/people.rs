@@ -22,11 +22,7 @@ pub(super) fn channels(node: Option<&Node>, errors: &mut Vec<Diagnostic>) -> Cha
     channels
 }
 
-pub(super) fn teams(
-    node: Option<&Node>,
-    channels: &Channels,
-    errors: &mut Vec<Diagnostic>,
-) -> BTreeMap<String, Team> {
+pub(super) fn teams(node: Option<&Node>, channels: &Channels, errors: &mut Vec<Diagnostic>) -> BTreeMap<String, Team> {
     let mut teams = BTreeMap::new();
     for (name, _, value) in entries(node, "teams", errors) {
         let mut keys = match Keys::of(value, "a team") {

@@ -153,13 +153,15 @@ fn costs(node: &Node, errors: &mut Vec<Diagnostic>) -> Costs {
     for (key, value) in [("c_miss", costs.c_miss), ("c_page", costs.c_page), ("c_human", costs.c_human)] {
         if value <= 0.0 || value > 1e6 {
             errors.push(
-                Diagnostic::error(place(key), format!("`{key}` must be above 0")).hint("costs are in units of asking a human"),
+                Diagnostic::error(place(key), format!("`{key}` must be above 0"))
+                    .hint("costs are in units of asking a human"),
             );
             return Costs::default();
         }
     }
     if !(0.0..=1.0).contains(&costs.prior) {
-        errors.push(Diagnostic::error(place("prior"), "a probability lies between 0 and 1").hint("the default is 0.35"));
+        errors
+            .push(Diagnostic::error(place("prior"), "a probability lies between 0 and 1").hint("the default is 0.35"));
         return Costs::default();
     }
     let prior = costs.prior.clamp(0.10, 0.50);
@@ -172,14 +174,18 @@ fn costs(node: &Node, errors: &mut Vec<Diagnostic>) -> Costs {
     let low = costs.c_human / costs.c_miss;
     let high = 1.0 - costs.c_human / costs.c_page;
     if low >= prior {
-        let message = format!("with these costs every ticket would be no issue unseen: c_human / c_miss = {low:.2} is not below the prior {prior}");
+        let message = format!(
+            "with these costs every ticket would be no issue unseen: c_human / c_miss = {low:.2} is not below the prior {prior}"
+        );
         errors.push(
             Diagnostic::error(place(if node.get("c_miss").is_some() { "c_miss" } else { "c_human" }), message)
                 .hint(format!("c_miss must be above {:.4}", costs.c_human / prior)),
         );
     }
     if prior >= high {
-        let message = format!("with these costs every ticket would be an issue unseen: 1 - c_human / c_page = {high:.2} is not above the prior {prior}");
+        let message = format!(
+            "with these costs every ticket would be an issue unseen: 1 - c_human / c_page = {high:.2} is not above the prior {prior}"
+        );
         errors.push(
             Diagnostic::error(place(if node.get("c_page").is_some() { "c_page" } else { "c_human" }), message)
                 .hint(format!("c_page must be above {:.4}", costs.c_human / (1.0 - prior))),
@@ -221,7 +227,8 @@ pub(super) fn listen(node: Option<&Node>, errors: &mut Vec<Diagnostic>) -> Liste
         match url::Host::parse(&name) {
             Ok(_) => listen.allowed_hosts.push(name),
             Err(_) => errors.push(
-                Diagnostic::error(host.at, "this is no host name").hint("without scheme, port and path: houston.example.com"),
+                Diagnostic::error(host.at, "this is no host name")
+                    .hint("without scheme, port and path: houston.example.com"),
             ),
         }
     }
@@ -237,8 +244,9 @@ pub(super) fn listen(node: Option<&Node>, errors: &mut Vec<Diagnostic>) -> Liste
                 // Beyond this machine nobody is let in without a token, nor in clear text.
                 if !address.ip().is_loopback() && (!listen.behind_proxy || listen.tokens.is_empty()) {
                     errors.push(
-                        Diagnostic::error(written.at, "beyond this machine a token and a proxy are needed")
-                            .hint("add `tokens`, and `behind_proxy: true` with a proxy that ends TLS; or listen on 127.0.0.1"),
+                        Diagnostic::error(written.at, "beyond this machine a token and a proxy are needed").hint(
+                            "add `tokens`, and `behind_proxy: true` with a proxy that ends TLS; or listen on 127.0.0.1",
+                        ),
                     );
                 }
             }
@@ -270,7 +278,8 @@ fn tokens(node: &Node, errors: &mut Vec<Diagnostic>) -> Vec<Token> {
     for item in items {
         match item.read::<Written>() {
             Ok(written) if !super::is_name(&written.name.value) => errors.push(
-                Diagnostic::error(written.name.at, "this can't be a token's name").hint("1 to 128 printable characters"),
+                Diagnostic::error(written.name.at, "this can't be a token's name")
+                    .hint("1 to 128 printable characters"),
             ),
             Ok(written) if tokens.iter().any(|token| token.name == written.name.value) => errors.push(
                 Diagnostic::error(written.name.at, "there are two tokens of this name")
@@ -356,16 +365,14 @@ fn budget(node: &Node, default: Budget, errors: &mut Vec<Diagnostic>) -> Budget 
     };
     let mut budget = default;
     match written.concurrent {
-        Some(concurrent) if !(1..=1_000).contains(&concurrent.value) => errors.push(
-            Diagnostic::error(concurrent.at, "`concurrent` lies between 1 and 1000").hint("8 is a good start"),
-        ),
+        Some(concurrent) if !(1..=1_000).contains(&concurrent.value) => errors
+            .push(Diagnostic::error(concurrent.at, "`concurrent` lies between 1 and 1000").hint("8 is a good start")),
         Some(concurrent) => budget.concurrent = concurrent.value,
         None => {}
     }
     match written.per_second {
-        Some(rate) if !(0.01..=100_000.0).contains(&rate.value) => errors.push(
-            Diagnostic::error(rate.at, "`per_second` lies between 0.01 and 100000").hint("5 is a good start"),
-        ),
+        Some(rate) if !(0.01..=100_000.0).contains(&rate.value) => errors
+            .push(Diagnostic::error(rate.at, "`per_second` lies between 0.01 and 100000").hint("5 is a good start")),
         Some(rate) => budget.per_second = Some(rate.value),
         None => {}
     }

@@ -140,6 +140,8 @@ pub enum AuthError {
     NameTaken(String),
     #[error("a token's name has 1 to 64 letters, digits, `-`, `_` or `.`")]
     Name,
+    #[error("the token {0} is too short: 32 random characters at least")]
+    Short(String),
     #[error("no random numbers are to be had: {0}")]
     Random(String),
 }
@@ -246,6 +248,18 @@ impl Access {
             "{COOKIE}={}; Path=/; HttpOnly; SameSite=Strict; Max-Age={lasts}{secure}",
             session.expose()
         )))
+    }
+
+    /// Lets in a token that the configuration names. It must be hard to guess: 32 characters at least.
+    ///
+    /// # Errors
+    /// It is too short.
+    pub fn declare(&self, name: &str, scope: Scope, token: &Secret) -> Result<(), AuthError> {
+        if token.expose().len() < 32 {
+            return Err(AuthError::Short(name.to_owned()));
+        }
+        lock(&self.tokens).declare(name, scope, token);
+        Ok(())
     }
 
     /// Ends the session that this request belongs to, if any.

@@ -2,6 +2,7 @@
 
 pub mod budget;
 pub mod credentials;
+pub mod daemon;
 pub mod dial;
 pub mod dns;
 pub mod exposition;
@@ -12,6 +13,8 @@ pub mod prometheus;
 pub mod tcp;
 pub mod tls;
 
+#[cfg(test)]
+pub mod canned;
 mod progress;
 #[cfg(test)]
 pub(crate) mod scripted;

@@ -32,6 +32,8 @@ struct Entry {
 pub struct Tokens {
     path: PathBuf,
     entries: Vec<(Entry, [u8; 32])>,
+    /// Those of the configuration.
+    declared: Vec<(String, Scope, [u8; 32])>,
     /// The file as it was read, by which a change is noticed.
     read: Option<Mark>,
 }
@@ -50,7 +52,7 @@ impl Tokens {
             |error: std::io::Error| AuthError::Unusable { path: state_directory.to_owned(), why: error.to_string() };
         std::fs::DirBuilder::new().recursive(true).mode(0o700).create(state_directory).map_err(unusable)?;
         let path = state_directory.join("tokens");
-        let mut tokens = Tokens { path, entries: Vec::new(), read: None };
+        let mut tokens = Tokens { path, entries: Vec::new(), declared: Vec::new(), read: None };
         if tokens.path.try_exists().map_err(unusable)? {
             tokens.load()?;
             return Ok((tokens, None));
@@ -72,6 +74,11 @@ impl Tokens {
             let same = bool::from(presented.ct_eq(hash));
             if same && entry.expires_at.is_none_or(|expires_at| now < expires_at) {
                 found = Some((entry.name.clone(), entry.scope));
+            }
+        }
+        for (name, scope, hash) in &self.declared {
+            if bool::from(presented.ct_eq(hash)) {
+                found = Some((name.clone(), *scope));
             }
         }
         found
@@ -99,6 +106,11 @@ impl Tokens {
         let token = random_token()?;
         self.add(&token, name, scope, expires_at, now)?;
         Ok(token)
+    }
+
+    /// Lets in a token that the configuration names; it is never written to the file.
+    pub fn declare(&mut self, name: &str, scope: Scope, token: &Secret) {
+        self.declared.push((name.to_owned(), scope, digest(token.expose())));
     }
 
     /// Makes every token with this name invalid; returns how many there were.

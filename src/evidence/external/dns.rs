@@ -67,6 +67,7 @@ Parameters can't stand here.",
     sees: Sees::Now,
     attempts: 2,
     example: "external/dns.yaml",
+    example_text: include_str!("../../../checks.d/external/dns.yaml"),
     read,
     schema: |generator| generator.subschema_for::<Config>(),
 };

@@ -91,6 +91,7 @@ values of headers, in json, form and body. A parameter never chooses scheme, hos
     sees: Sees::Now,
     attempts: 2,
     example: "external/http.yaml",
+    example_text: include_str!("../../../checks.d/external/http.yaml"),
     read,
     schema: |generator| generator.subschema_for::<Config>(),
 };

@@ -71,6 +71,7 @@ Parameters can't stand here.",
     sees: Sees::Now,
     attempts: 2,
     example: "external/tcp.yaml",
+    example_text: include_str!("../../../checks.d/external/tcp.yaml"),
     read,
     schema: |generator| generator.subschema_for::<Config>(),
 };

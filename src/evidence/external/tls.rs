@@ -70,6 +70,7 @@ Revocation isn't asked for. Parameters can't stand here.",
     sees: Sees::Now,
     attempts: 2,
     example: "external/tls.yaml",
+    example_text: include_str!("../../../checks.d/external/tls.yaml"),
     read,
     schema: |generator| generator.subschema_for::<Config>(),
 };

@@ -113,6 +113,7 @@ Declare `attempts: 3` and `control: synthetic`, so that a failure that is the cu
     sees: Sees::Now,
     attempts: 1,
     example: "use_case/journey.yaml",
+    example_text: include_str!("../../../../checks.d/use_case/journey.yaml"),
     read,
     schema: |generator| generator.subschema_for::<Vec<keys::Keys>>(),
 };

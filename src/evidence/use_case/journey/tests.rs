@@ -156,6 +156,7 @@ fn ask(params: &[(&str, &str)], time: Duration) -> Ask {
         moment: Moment::Now,
         params: bound,
         customer: None,
+        attempt: 1,
         usual: Vec::new(),
         deadline: Instant::now() + time,
         memory: Arc::new(Memory::default()),
