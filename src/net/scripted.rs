@@ -216,7 +216,7 @@ pub(crate) async fn dns(script: impl Fn(usize, &Message) -> Says + Send + 'stati
     address
 }
 
-fn reply(asked: &Message, says: Says) -> Option<Vec<u8>> {
+pub(crate) fn reply(asked: &Message, says: Says) -> Option<Vec<u8>> {
     let mut message = Message::new(asked.metadata.id, MessageType::Response, asked.metadata.op_code);
     message.metadata.recursion_available = true;
     message.add_query(asked.queries[0].clone());

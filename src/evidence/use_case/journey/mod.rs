@@ -11,13 +11,12 @@ use crate::yaml::Node;
 
 mod answer;
 mod cookies;
+mod keys;
 mod read;
 mod run;
 mod send;
 mod show;
 mod step;
-
-pub use answer::STEP_MEASURES;
 
 use step::Step;
 
@@ -29,7 +28,7 @@ pub static KIND: Kind = Kind {
     docs: "\
 Takes the steps in order, each with a connection of its own and with the cookies that the steps before it were given
 (kept for the host that set them, at most 50, forgotten after the run). A step is one request and what must hold of its
-answer; its expectations see what the `http` kind measures, the check's parameters that some step uses, and what earlier
+answer; its expectations see what the `http` kind measures (`json` breaks what needs it where the body isn't JSON), the check's parameters that some step uses, and what earlier
 steps captured. Without `expect` a step wants 2xx. At least one step must look at what was answered (`body`, `json`,
 `headers`): a page that says \"sorry\" with status 200 is the commonest way in which a use case fails.
 
@@ -109,7 +108,7 @@ Declare `attempts: 3` and `control: synthetic`, so that a failure that is the cu
     example: "use_case/journey.yaml",
     example_text: include_str!("../../../../checks.d/use_case/journey.yaml"),
     read,
-    schema: |generator| generator.subschema_for::<Vec<read::Keys>>(),
+    schema: |generator| generator.subschema_for::<Vec<keys::Keys>>(),
 };
 
 const fn key(name: &'static str, takes: &'static str, default: Option<&'static str>, meaning: &'static str) -> Key {
