@@ -42,6 +42,7 @@ fn every_file_of_a_look_is_registered_and_every_kind_has_its_file() {
 #[test]
 fn names_are_unique_and_snake_case() {
     let names: BTreeSet<&str> = KINDS.iter().map(|kind| kind.name).collect();
+    assert!(names.len() >= 7, "only {names:?} are registered");
     assert_eq!(names.len(), KINDS.len(), "two kinds have one name");
     let form = regex::Regex::new("^[a-z][a-z0-9_]*$").unwrap();
     let mut wrong = Vec::new();
