@@ -33,7 +33,7 @@ pub use tools::{Setup, Tools};
 /// Every kind of probe, in the order in which they are listed to people.
 #[rustfmt::skip] // a line a kind
 pub static KINDS: &[&Kind] = &[
-    &internal::prometheus::PROMETHEUS,
+    &internal::prometheus::KIND,
     &external::http::KIND,
     &external::tcp::KIND,
     &external::tls::KIND,

@@ -116,7 +116,7 @@ impl Probe for Query {
 }
 
 /// A PromQL query.
-pub static PROMETHEUS: Kind = Kind {
+pub static KIND: Kind = Kind {
     name: "prometheus",
     look: Look::Internal,
     summary: "asks a Prometheus (or Thanos, Mimir, VictoriaMetrics) a PromQL query",
