@@ -108,7 +108,7 @@ pub(super) fn read(file: &str, bytes: &[u8], surroundings: &Surroundings<'_>) ->
             Vec::new()
         }
     };
-    diagnostics.sort_by(|a, b| (a.at.line, a.at.column).cmp(&(b.at.line, b.at.column)));
+    diagnostics.sort_by_key(|diagnostic| (diagnostic.at.line, diagnostic.at.column));
     let more = diagnostics.len().saturating_sub(DIAGNOSTICS_LIMIT);
     if more > 0 {
         diagnostics.sort_by_key(|diagnostic| diagnostic.severity);

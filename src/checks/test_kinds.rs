@@ -32,6 +32,7 @@ static HTTP: Kind = Kind {
     sees: Sees::Now,
     attempts: 2,
     example: "external/http.yaml",
+    example_text: "",
     read: read_http,
     schema: |generator| generator.subschema_for::<Http>(),
 };
@@ -48,6 +49,7 @@ static LOG_FILE: Kind = Kind {
     sees: Sees::Past,
     attempts: 1,
     example: "logs/log_file.yaml",
+    example_text: "",
     read: read_log_file,
     schema: |generator| generator.subschema_for::<LogFile>(),
 };

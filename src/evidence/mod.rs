@@ -24,13 +24,26 @@ pub mod traffic;
 pub mod use_case;
 
 mod endpoint;
+mod log_source;
+mod series;
 pub mod slots;
 mod tools;
 
-pub use tools::Tools;
+pub use tools::{Setup, Tools};
 
 /// Every kind of probe, in the order in which they are listed to people.
-pub static KINDS: &[&Kind] = &[&internal::prometheus::PROMETHEUS];
+#[rustfmt::skip] // a line a kind
+pub static KINDS: &[&Kind] = &[
+    &internal::prometheus::KIND,
+    &internal::metrics::KIND,
+    &external::http::KIND,
+    &external::tcp::KIND,
+    &external::tls::KIND,
+    &external::dns::KIND,
+    &logs::log_file::KIND,
+    &traffic::access_log::KIND,
+    &use_case::journey::KIND,
+];
 
 /// The kind with this name.
 pub fn kind(name: &str) -> Option<&'static Kind> {
@@ -137,6 +150,8 @@ pub struct Kind {
     pub attempts: u32,
     /// The working example in `checks.d/`, as a path below it.
     pub example: &'static str,
+    /// The example itself.
+    pub example_text: &'static str,
     /// Reads the kind's own value from YAML.
     pub read: fn(&yaml::Node) -> Result<Arc<dyn Probe>, Diagnostic>,
     /// The JSON Schema of the kind's value.

@@ -1,1 +1,14 @@
 //! Log files: timestamps, windows by bisection, rotations, line readers.
+//!
+//! Everything here is blocking and bounded: a [`gate::Gate`] is asked before each block, and says when the bytes or
+//! the time that a look has are spent. Nothing is mapped into memory: a cold mapped file is several times slower than
+//! reading it, and one that is truncated underneath kills the process.
+
+pub mod fields;
+pub mod gate;
+pub mod lines;
+pub mod packed;
+pub mod rotation;
+pub mod scan;
+pub mod timestamp;
+pub mod window;

@@ -114,7 +114,13 @@ impl Progress {
             timings: self.timings,
             redirects: self.redirects.clone(),
             certificate_expiry: self.certificate_expiry,
+            capped: false,
         }
+    }
+
+    /// A cap of ours ended the answer.
+    pub(super) fn capped(&mut self, what: impl Into<String>) -> Failure {
+        Failure { capped: true, ..self.fail(Reason::Ours, what) }
     }
 
     /// The deadline ran out in the present stage.

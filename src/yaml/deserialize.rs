@@ -206,7 +206,7 @@ fn float(text: &str) -> Option<f64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let shaped = digits.bytes().next().is_some_and(|b| b.is_ascii_digit())
         && digits.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'))
-        && !(digits.starts_with('0') && digits.bytes().nth(1).is_some_and(|b| b.is_ascii_digit()));
+        && !(digits.starts_with('0') && digits.as_bytes().get(1).is_some_and(u8::is_ascii_digit));
     if !shaped {
         return None;
     }

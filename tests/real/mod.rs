@@ -1,1 +1,6 @@
 //! Looks taken at real servers.
+
+mod looking;
+
+mod nginx;
+mod shop_logs;

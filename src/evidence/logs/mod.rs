@@ -1,1 +1,3 @@
 //! The kinds of the logs look.
+
+pub mod log_file;

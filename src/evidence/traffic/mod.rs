@@ -1,1 +1,3 @@
 //! The kinds of the traffic look.
+
+pub mod access_log;

@@ -1,0 +1,459 @@
+//! `log_file`: what the programs wrote into files of their own in the window, and whether they ever wrote that before.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock};
+
+use jiff::SignedDuration;
+use regex::bytes::{Regex, RegexBuilder};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::evidence::log_source::{self, AbsentMeans, LogSource, Opened, Question, TimeConfig, show_time};
+use crate::evidence::{Ask, Key, Kind, Looking, Probe, Sees};
+use crate::files::scan::{Coverage, scan};
+use crate::files::timestamp::{micros, timestamp};
+use crate::model::encode::shell_word;
+use crate::model::look::Look;
+use crate::model::measure::{Measure, Type};
+use crate::model::observation::{Observation, UnknownKind};
+use crate::model::source::Diagnostic;
+use crate::model::units::show_duration;
+use crate::model::value::Measures;
+use crate::model::window::Window;
+
+mod line;
+mod secrets;
+mod tally;
+
+use line::Format;
+use tally::{Rules, Tally, Whose, novelty};
+
+pub use secrets::mask as mask_secrets;
+
+/// The largest compiled pattern, in bytes.
+const PATTERN_SIZE: usize = 1024 * 1024;
+
+/// What is read of the hour before the window to know what is usual there, in bytes (its newest).
+const BEFORE_BYTES: u64 = 32 * 1024 * 1024;
+
+/// What is read of the same hour yesterday, in bytes.
+const YESTERDAY_BYTES: u64 = 16 * 1024 * 1024;
+
+/// A past of fewer lines than this can't say that something is new.
+const PAST_LINES: u64 = 10;
+
+/// The kind.
+pub static KIND: Kind = Kind {
+    name: "log_file",
+    look: Look::Logs,
+    summary: "lines, matches and never-seen messages of log files in the window",
+    docs: "Reads the part of the files that lies in the window: plain files are searched by bisection on the times of \
+their lines, rotations (`.1`, `-20261122`, `.gz`) are read where they reach into the window. A line without a time \
+(a stack trace) belongs to the line above.
+
+`matches` counts the lines that `match` finds; without `match`, the lines of an error level (error, fatal, critical, \
+panic). `exclude` takes known noise out. A message is new if neither the memory of this check nor the log's own hour \
+before the window nor the same hour yesterday has its template; where there is no such past, `new_templates` and \
+`new_error_templates` are absent, so that an expectation about them is unknown. Houston's own requests are left out.
+
+Unknown are: a file that can't be read, a window that wasn't read whole (256 MiB a look), a log without times, more \
+than 1 % of lines with impossible times, and an empty window, unless `absent_means: { healthy: true, because: … }`.
+
+With `customer`, a ticket that names a customer is answered for the lines of that customer alone as well.",
+    keys: &[
+        Key {
+            name: "paths",
+            takes: "list of paths, wildcards allowed",
+            default: None,
+            meaning: "the files; their rotations are found by themselves",
+        },
+        Key {
+            name: "match",
+            takes: "regular expression",
+            default: Some("lines of an error level"),
+            meaning: "the lines that count as matches; sees the first 8 KiB of a line",
+        },
+        Key {
+            name: "exclude",
+            takes: "regular expression",
+            default: Some("none"),
+            meaning: "lines that are left out: known noise",
+        },
+        Key {
+            name: "format",
+            takes: "auto, json, logfmt, plain, syslog",
+            default: Some("auto"),
+            meaning: "how level and message are found in a line",
+        },
+        Key {
+            name: "timestamp",
+            takes: "{ field, zone }",
+            default: Some("found by themselves, UTC"),
+            meaning: "the JSON field that holds the time, and the zone of times that don't say theirs",
+        },
+        Key {
+            name: "customer",
+            takes: "{ field } or { pattern }",
+            default: Some("none"),
+            meaning: "where a line says whose it is: a JSON or logfmt field, or a regular expression with one group",
+        },
+        Key {
+            name: "absent_means",
+            takes: "{ healthy: true, because }",
+            default: Some("unknown"),
+            meaning: "that a window without any line is no reason to worry, and why",
+        },
+    ],
+    measures: &[
+        Measure { name: "lines", kind: Type::Number, unit: "count", meaning: "lines in the window" },
+        Measure { name: "matches", kind: Type::Number, unit: "count", meaning: "lines that match" },
+        Measure {
+            name: "matches_per_second",
+            kind: Type::Number,
+            unit: "per second",
+            meaning: "matching lines per second of the window",
+        },
+        Measure {
+            name: "match_ratio",
+            kind: Type::Number,
+            unit: "ratio 0–1",
+            meaning: "share of the lines that match",
+        },
+        Measure {
+            name: "new_templates",
+            kind: Type::Number,
+            unit: "count",
+            meaning: "messages whose template this log was not seen to write before",
+        },
+        Measure { name: "new_error_templates", kind: Type::Number, unit: "count", meaning: "of these, errors" },
+        Measure {
+            name: "last_line_age_seconds",
+            kind: Type::Number,
+            unit: "seconds",
+            meaning: "how long ago the log's last line was written, whatever the window",
+        },
+        Measure {
+            name: "top",
+            kind: Type::List,
+            unit: "texts",
+            meaning: "the most frequent templates, errors first, each with its count",
+        },
+    ],
+    default_expect: &["new_error_templates == 0"],
+    headline: &["lines", "matches"],
+    sees: Sees::Past,
+    attempts: 1,
+    example: "logs/log-file.yaml",
+    example_text: include_str!("../../../checks.d/logs/log-file.yaml"),
+    read: |node| {
+        let probe = LogFile::new(node.read::<Config>()?);
+        Ok(Arc::new(probe.map_err(|why| Diagnostic::error(node.span.clone(), why))?))
+    },
+    schema: |generator| generator.subschema_for::<Config>(),
+};
+
+/// What a check declares.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "LogFile")]
+pub struct Config {
+    /// The files, wildcards allowed; their rotations are found by themselves.
+    pub paths: Vec<String>,
+    /// Lines that count as matches; default: those of an error level.
+    #[serde(rename = "match")]
+    pub matching: Option<String>,
+    /// Lines that are left out.
+    pub exclude: Option<String>,
+    #[serde(default)]
+    pub format: Format,
+    pub timestamp: Option<TimeConfig>,
+    pub customer: Option<CustomerConfig>,
+    pub absent_means: Option<AbsentMeans>,
+}
+
+/// Where a line says whose it is; one of the two.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "LogFileCustomer")]
+pub struct CustomerConfig {
+    /// A field of a JSON or logfmt line, with dots between names.
+    pub field: Option<String>,
+    /// A regular expression whose one group is the customer.
+    pub pattern: Option<String>,
+}
+
+/// A pattern that is compiled when it is first used: thousands of checks would otherwise cost a hundred megabytes.
+#[derive(Debug, Default)]
+struct Pattern {
+    text: String,
+    compiled: OnceLock<Option<Regex>>,
+}
+
+impl Pattern {
+    /// # Errors
+    /// What is wrong with it, or that it is too large.
+    fn new(key: &str, text: &str) -> Result<Self, String> {
+        compile(text).map_err(|error| format!("`{key}` is no usable regular expression: {error}"))?;
+        Ok(Pattern { text: text.to_owned(), compiled: OnceLock::new() })
+    }
+
+    fn get(&self) -> Option<&Regex> {
+        self.compiled.get_or_init(|| compile(&self.text).ok()).as_ref()
+    }
+}
+
+fn compile(text: &str) -> Result<Regex, String> {
+    RegexBuilder::new(text).size_limit(PATTERN_SIZE).build().map_err(|error| match error {
+        regex::Error::CompiledTooBig(_) => "it compiles to more than 1 MiB".to_owned(),
+        // The last line of the crate's drawing says what is wrong.
+        other => other.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+    })
+}
+
+/// Reads log files.
+#[derive(Debug, Clone)]
+pub struct LogFile(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    source: LogSource,
+    format: Format,
+    matching: Option<Pattern>,
+    exclude: Option<Pattern>,
+    customer: Option<Whose>,
+}
+
+impl LogFile {
+    /// # Errors
+    /// Says which key has a value that can't be used.
+    pub fn new(config: Config) -> Result<Self, String> {
+        let source = LogSource::new(&config.paths, config.timestamp.as_ref(), config.absent_means.as_ref())?;
+        let pattern = |key, text: Option<&String>| text.map(|text| Pattern::new(key, text)).transpose();
+        let customer = match config.customer {
+            None => None,
+            Some(CustomerConfig { field: Some(field), pattern: None }) if !field.is_empty() => {
+                Some(Whose::Field(field.split('.').map(str::to_owned).collect()))
+            }
+            Some(CustomerConfig { field: None, pattern: Some(pattern) }) => {
+                let pattern = compile(&pattern)
+                    .map_err(|why| format!("`customer.pattern` is no usable regular expression: {why}"))?;
+                if pattern.captures_len() != 2 {
+                    return Err("`customer.pattern` needs exactly one group, which is the customer".to_owned());
+                }
+                Some(Whose::Pattern(pattern))
+            }
+            Some(_) => return Err("`customer` takes either `field` or `pattern`".to_owned()),
+        };
+        Ok(LogFile(Arc::new(Inner {
+            source,
+            format: config.format,
+            matching: pattern("match", config.matching.as_ref())?,
+            exclude: pattern("exclude", config.exclude.as_ref())?,
+            customer,
+        })))
+    }
+
+    /// Answers a question, blocking. `remembered`: templates that this check is known to see.
+    pub fn look(&self, question: &Question, remembered: Option<&BTreeSet<String>>) -> Observation {
+        self.0.look(question, remembered)
+    }
+}
+
+impl Probe for LogFile {
+    fn observe<'a>(&'a self, ask: &'a Ask) -> Looking<'a> {
+        Box::pin(async move {
+            let probe = self.clone();
+            let remembered = ask.memory.templates.get(&*ask.check).cloned();
+            let mut observation =
+                log_source::run(ask, move |question| probe.look(&question, remembered.as_deref())).await;
+            observation.excerpt = observation.excerpt.map(|text| ask.tools.redactor.strike(&text));
+            observation
+        })
+    }
+
+    fn system(&self) -> String {
+        self.0.source.system()
+    }
+
+    fn splits_by_customer(&self) -> bool {
+        self.0.customer.is_some()
+    }
+}
+
+/// What one reading of the files yields.
+struct Seen {
+    coverage: Coverage,
+    tally: Tally,
+    past: Vec<(Window, Tally)>,
+    known: Option<BTreeSet<String>>,
+    why_unknown: Option<String>,
+}
+
+impl Inner {
+    fn look(&self, question: &Question, remembered: Option<&BTreeSet<String>>) -> Observation {
+        if question.customer.is_some() && self.customer.is_none() {
+            return Observation::blind(UnknownKind::Refused, "this check does not say where a line names its customer");
+        }
+        let yesterday = question.window.earlier(SignedDuration::from_mins(24 * 60 + 30));
+        let since = question.earliest_past().min(yesterday.from);
+        let (seen, opened, moved) =
+            log_source::read(&self.source, question, since, |opened| self.read(question, opened, remembered));
+        self.tell(question, &opened, seen, moved)
+    }
+
+    fn rules<'a>(&'a self, question: &'a Question) -> Rules<'a> {
+        Rules {
+            format: self.format,
+            matching: self.matching.as_ref().and_then(Pattern::get),
+            exclude: self.exclude.as_ref().and_then(Pattern::get),
+            customer: self.customer.as_ref().zip(question.customer.as_deref()),
+        }
+    }
+
+    fn read(&self, question: &Question, opened: &Opened, remembered: Option<&BTreeSet<String>>) -> Seen {
+        let rules = self.rules(question);
+        let Opened { snapshot, clock, gate } = opened;
+        let mut tally = Tally::new(true);
+        let coverage = scan(snapshot, question.window, None, clock, gate, |entry| tally.add(&entry, &rules));
+        let mut known = remembered.filter(|remembered| !remembered.is_empty()).cloned();
+        let mut why_unknown = None;
+        if gate.halted().is_none() && coverage.lines > 0 {
+            match self.own_past(question, opened) {
+                Ok(templates) => known.get_or_insert_default().extend(templates),
+                Err(why) => why_unknown = Some(why),
+            }
+        }
+        let mut past = Vec::new();
+        for window in question.past() {
+            if gate.halted().is_some() {
+                break;
+            }
+            if !snapshot.reaches(micros(window.from), micros(question.window.from)) {
+                continue;
+            }
+            let mut tally = Tally::new(false);
+            let coverage = scan(snapshot, window, None, clock, gate, |entry| tally.add(&entry, &rules));
+            // A span without a line may be one in which nothing was written down: no sample.
+            if coverage.incomplete.is_empty() && tally.alive > 0 {
+                past.push((window, tally));
+            }
+        }
+        Seen { coverage, tally, past, known, why_unknown }
+    }
+
+    /// The templates that the log wrote in the hour before the window and around the same time yesterday.
+    fn own_past(&self, question: &Question, opened: &Opened) -> Result<BTreeSet<String>, String> {
+        // What everybody's lines say is known, whoever the question is about.
+        let rules = Rules { customer: None, exclude: None, ..self.rules(question) };
+        let Opened { snapshot, clock, gate } = opened;
+        let from = question.window.from;
+        let hour = SignedDuration::from_hours(1).max(question.window.length());
+        let before = Window::ending_at(from.saturating_sub(SignedDuration::from_micros(1)).unwrap_or(from), hour);
+        let half = SignedDuration::from_mins(30);
+        let day = question.window.earlier(SignedDuration::from_hours(24));
+        let yesterday = Window::new(
+            day.from.saturating_sub(half).unwrap_or(day.from),
+            day.to.saturating_add(half).unwrap_or(day.to).min(before.from),
+        );
+        let mut tally = Tally::new(true);
+        let mut first = None;
+        for (window, bytes) in [(before, BEFORE_BYTES), (yesterday, YESTERDAY_BYTES)] {
+            let part = gate.part(bytes * 2);
+            let coverage = scan(snapshot, window, Some(bytes), clock, &part, |entry| tally.add(&entry, &rules));
+            gate.rejoin(&part, bytes * 2);
+            first = first.or(coverage.first.filter(|_| window == before)).or(coverage.first);
+        }
+        let enough = question.window.length().min(SignedDuration::from_hours(1));
+        let reach = first.map_or(SignedDuration::ZERO, |first| timestamp(first).duration_until(from));
+        if tally.alive < PAST_LINES || reach < enough {
+            let have = show_duration(reach.try_into().unwrap_or_default());
+            return Err(format!(
+                "what is new can't be told: the log has {} lines in {have} before the window, and needs {PAST_LINES} in {}",
+                tally.alive,
+                show_duration(enough.try_into().unwrap_or_default())
+            ));
+        }
+        Ok(tally.templates().into_iter().map(|shown| shown.text).collect())
+    }
+
+    fn tell(&self, question: &Question, opened: &Opened, seen: Seen, moved: Option<String>) -> Observation {
+        let Seen { coverage, tally, past, known, why_unknown } = seen;
+        let last = opened.snapshot.last(&opened.clock, &opened.gate).map(|(at, _)| at);
+        let mut measures = Measures::new();
+        if let Some(last) = last {
+            measures.set("last_line_age_seconds", (micros(question.now) - last).max(0) as f64 / 1e6);
+        }
+        let mut notes = log_source::notes(question, opened, &coverage);
+        let blindness = log_source::blindness(question, opened, &coverage, moved);
+        let nothing = if question.customer.is_some() { tally.lines == 0 } else { tally.alive == 0 };
+        let absent = self.source.absent().filter(|_| nothing && blindness.is_none());
+        let mut observation = Observation::answered(Measures::new()).window(question.window);
+        if !nothing || absent.is_some() {
+            measures.set("lines", tally.lines).set("matches", tally.matches);
+            measures.set("matches_per_second", per_second(tally.matches, question.window));
+            if tally.lines > 0 {
+                measures.set("match_ratio", tally.matches as f64 / tally.lines as f64);
+            }
+            let templates = tally.templates();
+            let top: Vec<String> =
+                templates.iter().take(5).map(|shown| format!("{} × {}", shown.count, shown.text)).collect();
+            measures.set("top", top);
+            let news = novelty(&templates, known.as_ref());
+            if known.is_some() || absent.is_some() {
+                measures.set("new_templates", news.new).set("new_error_templates", news.new_errors);
+            } else {
+                notes.extend(why_unknown);
+            }
+            observation = observation.excerpt(news.excerpt);
+            observation.templates = news.remember;
+            observation.templates.extend(known.into_iter().flatten().take(4_000));
+            observation.templates.sort_unstable();
+            observation.templates.dedup();
+        }
+        if let (ordinary, errors @ 1..) | (ordinary @ 1.., errors) = tally.overflow() {
+            notes.push(format!(
+                "a flood of different messages: {} lines found no room among 20000 templates",
+                ordinary + errors
+            ));
+        }
+        if let (Some(first), Some(last)) = (tally.first_match, tally.last_match) {
+            notes.push(format!("first match {}, last {}", show_time(first), show_time(last)));
+        }
+        if let Some(because) = absent {
+            notes.push(format!("no line in the window, which is healthy here: {because}"));
+        }
+        for name in &question.usual {
+            let values = past.iter().filter_map(|(window, tally)| match name.as_str() {
+                "lines" => Some(tally.lines as f64),
+                "matches" => Some(tally.matches as f64),
+                "matches_per_second" => Some(per_second(tally.matches, *window)),
+                "match_ratio" => (tally.lines > 0).then(|| tally.matches as f64 / tally.lines as f64),
+                _ => None,
+            });
+            observation.past.insert(name.clone(), values.collect());
+        }
+        observation.measures = measures;
+        observation.notes = notes;
+        observation.data_until = last.map(timestamp);
+        observation.reproduce = Some(self.reproduce(question.window));
+        match blindness {
+            Some(unknown) => log_source::blind(observation, unknown),
+            None if nothing && absent.is_none() => {
+                let what = if question.customer.is_some() { "line of the ticket's customer" } else { "line" };
+                log_source::blind(observation, log_source::empty(question, what, last))
+            }
+            None => observation,
+        }
+    }
+
+    fn reproduce(&self, window: Window) -> String {
+        let pattern =
+            self.matching.as_ref().map_or("ERROR|FATAL|CRITICAL|PANIC|\"level\":\"error\"", |pattern| &pattern.text);
+        let (from, to) = (show_time(micros(window.from)), show_time(micros(window.to)));
+        format!("grep -hE {} {} # the lines of {from} to {to}", shell_word(pattern), self.source.shell_paths())
+    }
+}
+
+fn per_second(count: u64, window: Window) -> f64 {
+    count as f64 / window.seconds().max(1e-3)
+}

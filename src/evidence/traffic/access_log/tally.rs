@@ -1,0 +1,161 @@
+//! Counts the requests of one span.
+
+use std::borrow::Cow;
+
+use hdrhistogram::Histogram;
+use regex::bytes::Regex;
+
+use super::json::{query_value, without_origin};
+use super::request::{Form, Request};
+use crate::evidence::log_source::is_own;
+use crate::files::scan::Entry;
+use crate::model::value::Measures;
+use crate::model::window::Window;
+
+/// Which requests count.
+#[derive(Debug, Clone, Copy)]
+pub struct Rules<'a> {
+    pub form: &'a Form,
+    pub path: Option<&'a PathRule>,
+    /// Only the requests of this customer.
+    pub customer: Option<(&'a Whose, &'a str)>,
+}
+
+/// Which paths count.
+#[derive(Debug)]
+pub enum PathRule {
+    Prefix(String),
+    Pattern(Regex),
+}
+
+/// Where a request says whose it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Whose {
+    /// The segment of the path with this number, from 1.
+    PathSegment(usize),
+    /// A value of the query.
+    Query(String),
+    /// A field of the line.
+    Field(Vec<String>),
+}
+
+impl PathRule {
+    fn has(&self, target: &[u8]) -> bool {
+        let path = path_of(target);
+        match self {
+            PathRule::Prefix(prefix) => path.starts_with(prefix.as_bytes()),
+            PathRule::Pattern(pattern) => pattern.is_match(&path[..path.len().min(8 * 1024)]),
+        }
+    }
+}
+
+impl Whose {
+    fn is(&self, entry: &Entry<'_>, request: &Request<'_>, form: &Form, customer: &str) -> bool {
+        let value = match self {
+            Whose::PathSegment(number) => path_of(request.target)
+                .split(|byte| *byte == b'/')
+                .nth(*number)
+                .map(|segment| Cow::from(percent_encoding::percent_decode(segment))),
+            Whose::Query(name) => query_value(request.target, name),
+            Whose::Field(path) => form.field(entry, path),
+        };
+        value.is_some_and(|value| *value == *customer.as_bytes())
+    }
+}
+
+fn path_of(target: &[u8]) -> &[u8] {
+    let target = without_origin(target);
+    let end = target.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(target.len());
+    &target[..end]
+}
+
+/// The counts of one span.
+#[derive(Debug, Default)]
+pub struct Tally {
+    pub requests: u64,
+    pub errors: u64,
+    pub client_errors: u64,
+    /// Lines that are no request that can be read.
+    pub unparsed: u64,
+    bytes: u64,
+    has_bytes: bool,
+    latency: Latency,
+}
+
+impl Tally {
+    pub fn add(&mut self, entry: &Entry<'_>, rules: &Rules<'_>) {
+        if is_own(entry.line) {
+            return;
+        }
+        let request = if entry.stamp.is_some() { rules.form.read(entry) } else { None };
+        let Some(request) = request else {
+            // The last line may be half written yet, and an empty one says nothing.
+            self.unparsed += u64::from(entry.ended && !entry.line.is_empty());
+            return;
+        };
+        let counts = rules.path.is_none_or(|path| path.has(request.target))
+            && rules.customer.is_none_or(|(whose, customer)| whose.is(entry, &request, rules.form, customer));
+        if !counts {
+            return;
+        }
+        self.requests += 1;
+        match request.status {
+            500.. => self.errors += 1,
+            400..500 => self.client_errors += 1,
+            _ => {}
+        }
+        if let Some(bytes) = request.bytes {
+            self.bytes = self.bytes.saturating_add(bytes);
+            self.has_bytes = true;
+        }
+        if let Some(seconds) = request.seconds {
+            self.latency.record(seconds);
+        }
+    }
+
+    /// The share of the lines that could not be read, 0 to 1; of none, 0.
+    pub fn unparsed_share(&self, read: u64) -> f64 {
+        if self.unparsed == 0 { 0.0 } else { self.unparsed as f64 / (self.unparsed + read) as f64 }
+    }
+
+    /// What the counts come to; without a request no ratio, without a time no quantile.
+    pub fn measures(&self, window: Window) -> Measures {
+        let mut measures = Measures::new();
+        let seconds = window.seconds().max(1e-3);
+        measures.set("requests", self.requests).set("requests_per_second", self.requests as f64 / seconds);
+        if self.requests > 0 {
+            measures.set("error_ratio", self.errors as f64 / self.requests as f64);
+            measures.set("client_error_ratio", self.client_errors as f64 / self.requests as f64);
+        }
+        if self.has_bytes {
+            measures.set("bytes_per_second", self.bytes as f64 / seconds);
+        }
+        for (name, quantile) in [("p50_seconds", 0.5), ("p95_seconds", 0.95), ("p99_seconds", 0.99)] {
+            if let Some(seconds) = self.latency.quantile(quantile) {
+                measures.set(name, seconds);
+            }
+        }
+        measures
+    }
+}
+
+/// Durations from a microsecond to an hour, to three digits; what is outside counts as the nearest end.
+#[derive(Debug, Default)]
+struct Latency(Option<Histogram<u64>>);
+
+impl Latency {
+    fn record(&mut self, seconds: f64) {
+        if self.0.is_none() {
+            self.0 = Histogram::new_with_bounds(1, 3_600_000_000, 3).ok();
+        }
+        if let Some(histogram) = &mut self.0 {
+            histogram.saturating_record((seconds * 1e6).round() as u64);
+        }
+    }
+
+    /// `None` where nothing was recorded: an empty histogram would say 0.
+    fn quantile(&self, quantile: f64) -> Option<f64> {
+        let histogram = self.0.as_ref().filter(|histogram| !histogram.is_empty())?;
+        Some(histogram.value_at_quantile(quantile) as f64 / 1e6)
+    }
+}

@@ -1,0 +1,130 @@
+//! What a reader gets to see of a step: a line to repeat it by hand, a piece of the answer.
+
+use super::send::Letter;
+use super::step::{Credentials, HeaderValue, Step, is_sensitive};
+use crate::model::encode::shell_word;
+use crate::model::params::is_name;
+use crate::model::secret::SecretRef;
+use crate::net::http::Response;
+
+/// The most of an answer's body that is kept, in bytes.
+const BODY_SHOWN: usize = 500;
+
+/// A `curl` line that sends the step again. Secrets are names of variables; so is what a session hangs on.
+pub fn curl(step: &Step, letter: &Letter, with_cookies: bool) -> String {
+    let mut line = String::from("curl -sS");
+    let mut add = |word: &str| {
+        line.push(' ');
+        line.push_str(word);
+    };
+    match letter.method.as_str() {
+        "GET" => {}
+        "HEAD" => add("-I"),
+        method => {
+            add("-X");
+            add(method);
+        }
+    }
+    for (name, value) in letter.shown_headers() {
+        add("-H");
+        add(&shell_word(&format!("{name}: {value}")));
+    }
+    for (name, value) in &step.headers {
+        match value {
+            HeaderValue::Text(text) if is_sensitive(name) => {
+                add("-H");
+                add(&in_double_quotes(&format!("{name}: "), &with_names(text.text())));
+            }
+            HeaderValue::Text(_) => {}
+            HeaderValue::Secret(secret) => {
+                add("-H");
+                add(&in_double_quotes(&format!("{name}: "), &variable(secret)));
+            }
+        }
+    }
+    match &step.credentials {
+        Some(Credentials::Bearer(secret)) => {
+            add("-H");
+            add(&in_double_quotes("authorization: Bearer ", &variable(secret)));
+        }
+        Some(Credentials::Basic { user, password }) => {
+            add("-u");
+            add(&in_double_quotes(&format!("{user}:"), &variable(password)));
+        }
+        None => {}
+    }
+    if with_cookies {
+        add("-H");
+        add("\"cookie: $COOKIE\"");
+    }
+    if !letter.body.is_empty() {
+        add("--data-raw");
+        add(&shell_word(&String::from_utf8_lossy(&letter.body)));
+    }
+    add(&shell_word(letter.url.as_str()));
+    line
+}
+
+/// Plain text followed by what the shell is to fill in.
+fn in_double_quotes(text: &str, filled_in: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        if matches!(c, '"' | '\\' | '$' | '`') {
+            escaped.push('\\');
+        }
+        escaped.push(c);
+    }
+    format!("\"{escaped}{filled_in}\"")
+}
+
+/// The variable or command that yields a secret in a shell.
+fn variable(secret: &SecretRef) -> String {
+    match secret {
+        SecretRef::Env(name) if is_name(name) => format!("${name}"),
+        SecretRef::Env(_) => "$SECRET".to_owned(),
+        SecretRef::File(path) => format!("$(cat {})", shell_word(&path.display().to_string())),
+    }
+}
+
+/// A template with `$name` in each slot, its other characters escaped for double quotes.
+fn with_names(template: &str) -> String {
+    let mut out = String::new();
+    let mut rest = template;
+    while let Some(open) = rest.find("{{") {
+        let Some(close) = rest[open..].find("}}") else { break };
+        out.push_str(&escaped(&rest[..open]));
+        out.push_str("${");
+        out.push_str(rest[open + 2..open + close].trim());
+        out.push('}');
+        rest = &rest[open + close + 2..];
+    }
+    out.push_str(&escaped(rest));
+    out
+}
+
+fn escaped(text: &str) -> String {
+    let quoted = in_double_quotes(text, "");
+    quoted[1..quoted.len() - 1].to_owned()
+}
+
+/// The first bytes of an answer's body, where it is text; what it is, where it isn't.
+pub fn excerpt(response: &Response) -> String {
+    let body = &response.body[..];
+    if body.is_empty() {
+        return String::new();
+    }
+    let shown = &body[..body.len().min(BODY_SHOWN)];
+    let text = match std::str::from_utf8(shown) {
+        Ok(text) => text,
+        // Cut in the middle of a character: still text.
+        Err(error) if error.error_len().is_none() && error.valid_up_to() > 0 => {
+            std::str::from_utf8(&shown[..error.valid_up_to()]).unwrap_or_default()
+        }
+        Err(_) => "",
+    };
+    if text.is_empty() || text.contains('\0') {
+        let kind = response.headers.get(http::header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+        return format!("({} bytes of {})", body.len(), kind.unwrap_or("something that is not text"));
+    }
+    if body.len() > text.len() { format!("{text}…") } else { text.to_owned() }
+}

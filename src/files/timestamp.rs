@@ -1,0 +1,653 @@
+//! The times that lines of a log carry, recognised in the forms that are written in practice.
+//!
+//! RFC 3339 and its relatives (`2026-11-22 10:00:00,123`, `2026/11/22 10:00:00`), syslog (RFC 3164 without a year,
+//! RFC 5424), Apache and nginx (`[22/Nov/2026:10:00:00 +0000]`), klog, ctime, seconds or milliseconds since 1970, and
+//! the time fields of JSON and logfmt lines. A time without a zone is taken in the zone that the check declares.
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+use super::fields::{self, Raw};
+
+/// Microseconds since 1970-01-01T00:00:00Z.
+pub type Micros = i64;
+
+/// A second, in [`Micros`].
+pub const SECOND: Micros = 1_000_000;
+
+/// How far into a line a time is looked for that doesn't stand at its start.
+const REACH: usize = 256;
+
+/// Fields of a JSON line that hold its time; the first readable one in the line counts.
+const TIME_FIELDS: [&[u8]; 16] = [
+    b"ts",
+    b"time",
+    b"timestamp",
+    b"@timestamp",
+    b"t",
+    b"@t",
+    b"datetime",
+    b"date",
+    b"start_time",
+    b"startTime",
+    b"time_local",
+    b"time_iso8601",
+    b"msec",
+    b"StartUTC",
+    b"eventTime",
+    b"asctime",
+];
+
+pub fn micros(at: Timestamp) -> Micros {
+    at.as_microsecond()
+}
+
+/// The instant; what lies outside of the calendar is its nearest end.
+pub fn timestamp(at: Micros) -> Timestamp {
+    Timestamp::from_microsecond(at).unwrap_or(if at < 0 { Timestamp::MIN } else { Timestamp::MAX })
+}
+
+/// A time in a line, and the bytes that it takes there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stamp {
+    pub at: Micros,
+    /// Where the time begins, its bracket included.
+    pub start: usize,
+    /// Behind its last byte, its bracket included.
+    pub end: usize,
+    /// It says its zone itself.
+    pub zoned: bool,
+}
+
+/// How the times of a log are to be read.
+#[derive(Debug, Clone)]
+pub struct Clock {
+    zone: TimeZone,
+    /// Names on the way to the field of a JSON line that holds the time; empty: the usual names.
+    field: Vec<String>,
+    now: Micros,
+}
+
+impl Clock {
+    /// `zone` is for times that don't say theirs, `now` tells the year of those that have none.
+    pub fn new(zone: TimeZone, field: Option<&str>, now: Timestamp) -> Self {
+        let field = field.map(|path| path.split('.').map(str::to_owned).collect()).unwrap_or_default();
+        Clock { zone, field, now: micros(now) }
+    }
+
+    pub fn now(&self) -> Micros {
+        self.now
+    }
+
+    /// True where the zone's clock is changed within a day of this span: local times are then ambiguous.
+    pub fn changes_between(&self, from: Timestamp, to: Timestamp) -> bool {
+        self.zone.to_fixed_offset().is_err()
+            && self.zone.following(from).next().is_some_and(|next| next.timestamp() <= to)
+    }
+
+    /// A recogniser for one file, which learns from the file's first lines where their time stands.
+    pub fn recogniser(&self, head: &[u8]) -> Recogniser {
+        let mut recogniser = Recogniser {
+            clock: self.clone(),
+            fixed: self.zone.to_fixed_offset().ok().map(|offset| i64::from(offset.seconds())),
+            elsewhere: Elsewhere::Within,
+            cached: (i64::MIN, 0),
+        };
+        let (mut front, mut bracket, mut within) = (0, 0, 0);
+        for line in head.split(|byte| *byte == b'\n').take(200).filter(|line| !line.is_empty()) {
+            front += usize::from(recogniser.front(line).is_some() || recogniser.json(line).is_some());
+            bracket += usize::from(recogniser.bracket(line).is_some());
+            within += usize::from(recogniser.within(line).is_some());
+        }
+        recogniser.elsewhere = if front > 0 && front * 2 >= bracket.max(within) {
+            Elsewhere::Nowhere
+        } else if bracket > 0 && bracket * 2 >= within {
+            Elsewhere::Bracket
+        } else {
+            Elsewhere::Within
+        };
+        recogniser
+    }
+}
+
+/// Where a line that doesn't begin with its time may have it. Learned, so that a date in a stack trace or in the
+/// middle of a message doesn't pass for the time of a line where other lines begin with theirs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Elsewhere {
+    Nowhere,
+    Bracket,
+    Within,
+}
+
+/// Finds the time of a line.
+#[derive(Debug, Clone)]
+pub struct Recogniser {
+    clock: Clock,
+    /// The zone's offset in seconds, where it has a single one.
+    fixed: Option<i64>,
+    elsewhere: Elsewhere,
+    /// A quarter of an hour of local time, and its offset.
+    cached: (i64, i64),
+}
+
+/// A time as it is written, before its zone is applied.
+struct Written {
+    /// Seconds since 1970 as the local clock shows them.
+    local: i64,
+    micros: i64,
+    /// Seconds east of UTC, where it is written.
+    offset: Option<i64>,
+    end: usize,
+}
+
+impl Recogniser {
+    /// The time of a line; `None` for a line that belongs to the one above.
+    pub fn stamp(&mut self, line: &[u8]) -> Option<Stamp> {
+        match line.first()? {
+            b'{' => return self.json(line),
+            b' ' | b'\t' => return None,
+            _ => {}
+        }
+        if self.elsewhere == Elsewhere::Bracket
+            && let Some(stamp) = self.bracket(line)
+        {
+            return Some(stamp);
+        }
+        self.front(line).or_else(|| if self.elsewhere == Elsewhere::Within { self.within(line) } else { None })
+    }
+
+    /// The time that a whole text stands for (a field's value).
+    pub fn text(&mut self, text: &[u8]) -> Option<Micros> {
+        let text = text.trim_ascii();
+        let text = text.strip_prefix(b"[").unwrap_or(text);
+        let written = calendar(text, self.clock.now).or_else(|| epoch(text, true))?;
+        Some(self.instant(&written))
+    }
+
+    fn front(&mut self, line: &[u8]) -> Option<Stamp> {
+        let mut start = 0;
+        if line.first() == Some(&b'<') {
+            let close = line.iter().take(6).position(|byte| *byte == b'>')?;
+            start = close + 1;
+            if line.get(start) == Some(&b'1') && line.get(start + 1) == Some(&b' ') {
+                start += 2;
+            }
+        }
+        self.at(line, start, true)
+    }
+
+    /// A time at this very place, in brackets or not.
+    fn at(&mut self, line: &[u8], start: usize, bare_seconds: bool) -> Option<Stamp> {
+        let bracket = line.get(start) == Some(&b'[');
+        let from = start + usize::from(bracket);
+        let rest = line.get(from..)?;
+        let written = calendar(rest, self.clock.now).or_else(|| epoch(rest, bare_seconds))?;
+        let mut end = from + written.end;
+        if bracket && line.get(end) == Some(&b']') {
+            end += 1;
+        }
+        Some(Stamp { at: self.instant(&written), start, end, zoned: written.offset.is_some() })
+    }
+
+    fn bracket(&mut self, line: &[u8]) -> Option<Stamp> {
+        let reach = &line[..line.len().min(1_024)];
+        for start in memchr::memchr_iter(b'[', reach) {
+            if line.get(start + 1).is_some_and(u8::is_ascii_digit)
+                && let Some(written) = apache(&line[start + 1..])
+            {
+                let mut end = start + 1 + written.end;
+                end += usize::from(line.get(end) == Some(&b']'));
+                return Some(Stamp { at: self.instant(&written), start, end, zoned: written.offset.is_some() });
+            }
+        }
+        None
+    }
+
+    fn within(&mut self, line: &[u8]) -> Option<Stamp> {
+        if line.first().is_some_and(u8::is_ascii_whitespace) {
+            return None;
+        }
+        for start in 1..line.len().min(REACH) {
+            let byte = line[start];
+            if b" \t[\"=|,(:;".contains(&line[start - 1])
+                && (byte.is_ascii_digit() || byte.is_ascii_uppercase())
+                && let Some(stamp) = self.at(line, start, false)
+            {
+                return Some(stamp);
+            }
+        }
+        None
+    }
+
+    fn json(&mut self, line: &[u8]) -> Option<Stamp> {
+        if line.first() != Some(&b'{') {
+            return None;
+        }
+        if !self.clock.field.is_empty() {
+            let path = std::mem::take(&mut self.clock.field);
+            let value = fields::json_at(line, &path);
+            self.clock.field = path;
+            return self.json_value(line, value?);
+        }
+        let mut found = None;
+        fields::json_members(line, |key, value| {
+            if TIME_FIELDS.contains(&key) {
+                found = self.json_value(line, value);
+            }
+            found.is_none()
+        });
+        found
+    }
+
+    fn json_value(&mut self, line: &[u8], value: Raw<'_>) -> Option<Stamp> {
+        let (bytes, written) = match value {
+            Raw::Text(text) => (text, calendar(text, self.clock.now).or_else(|| epoch(text, true))?),
+            Raw::Bare(text) => (text, epoch(text, true)?),
+            Raw::Nested(inside) => {
+                // MongoDB writes {"t":{"$date":"…"}}.
+                let mut found = None;
+                fields::json_members(inside, |_, value| {
+                    if !matches!(value, Raw::Nested(_)) {
+                        found = Some(value);
+                    }
+                    false
+                });
+                return self.json_value(line, found?);
+            }
+        };
+        let start = bytes.as_ptr() as usize - line.as_ptr() as usize;
+        Some(Stamp { at: self.instant(&written), start, end: start + written.end, zoned: written.offset.is_some() })
+    }
+
+    fn instant(&mut self, written: &Written) -> Micros {
+        let offset = match (written.offset, self.fixed) {
+            (Some(offset), _) | (None, Some(offset)) => offset,
+            (None, None) => {
+                let quarter = written.local.div_euclid(900);
+                if self.cached.0 != quarter {
+                    self.cached = (quarter, local_offset(&self.clock.zone, written.local));
+                }
+                self.cached.1
+            }
+        };
+        (written.local - offset) * SECOND + written.micros
+    }
+}
+
+/// Seconds east of UTC that a zone's clock has at this local time; of two, the earlier instant's.
+fn local_offset(zone: &TimeZone, local: i64) -> i64 {
+    let shown = timestamp(local.saturating_mul(SECOND)).to_zoned(TimeZone::UTC).datetime();
+    let instant = |civil: DateTime| zone.to_ambiguous_timestamp(civil).compatible();
+    instant(shown).map_or(0, |at| local - at.as_second())
+}
+
+/// A date and time of any of the calendar's forms at the start of `text`.
+fn calendar(text: &[u8], now: Micros) -> Option<Written> {
+    match text.first()? {
+        b'0'..=b'9' if text.get(2) == Some(&b'/') => apache(text),
+        b'0'..=b'9' => iso(text),
+        b'A'..=b'Z' => syslog(text, now).or_else(|| klog(text, now)).or_else(|| ctime(text)),
+        _ => None,
+    }
+}
+
+fn digits(text: &[u8], from: usize, count: usize) -> Option<i64> {
+    let mut value = 0;
+    for byte in text.get(from..from + count)? {
+        if !byte.is_ascii_digit() {
+            return None;
+        }
+        value = value * 10 + i64::from(byte - b'0');
+    }
+    Some(value)
+}
+
+/// `10:00:00`, `10:00:00.123`, `10:00:00,123456`: seconds of the day, microseconds, length.
+fn clock_time(text: &[u8], from: usize) -> Option<(i64, i64, usize)> {
+    if text.get(from + 2) != Some(&b':') || text.get(from + 5) != Some(&b':') {
+        return None;
+    }
+    let (hour, minute, second) = (digits(text, from, 2)?, digits(text, from + 3, 2)?, digits(text, from + 6, 2)?);
+    if hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let mut end = from + 8;
+    let mut micros = 0;
+    if matches!(text.get(end), Some(b'.' | b',')) && text.get(end + 1).is_some_and(u8::is_ascii_digit) {
+        end += 1;
+        let mut worth = 100_000;
+        while let Some(byte) = text.get(end).filter(|byte| byte.is_ascii_digit()) {
+            micros += i64::from(byte - b'0') * worth;
+            worth /= 10;
+            end += 1;
+        }
+    }
+    // A leap second is the last one of its minute.
+    Some((hour * 3_600 + minute * 60 + second.min(59), micros, end))
+}
+
+/// `Z`, `+01:00`, `+0100`, `+01`, ` UTC`, ` +0000`: seconds east of UTC, and where it ends.
+fn zone(text: &[u8], from: usize) -> (Option<i64>, usize) {
+    let (mut at, spaced) = (from, text.get(from) == Some(&b' '));
+    at += usize::from(spaced);
+    match text.get(at) {
+        Some(b'Z' | b'z') if !text.get(at + 1).is_some_and(u8::is_ascii_alphanumeric) => (Some(0), at + 1),
+        Some(b'U' | b'G') if text[at..].starts_with(b"UTC") || text[at..].starts_with(b"GMT") => (Some(0), at + 3),
+        Some(sign @ (b'+' | b'-')) => {
+            let Some(hours) = digits(text, at + 1, 2) else { return (None, from) };
+            let colon = usize::from(text.get(at + 3) == Some(&b':'));
+            let (minutes, end) = match digits(text, at + 3 + colon, 2) {
+                Some(minutes) => (minutes, at + 5 + colon),
+                None if spaced => return (None, from),
+                None => (0, at + 3),
+            };
+            if hours > 18 || minutes > 59 {
+                return (None, from);
+            }
+            let east = hours * 3_600 + minutes * 60;
+            (Some(if *sign == b'-' { -east } else { east }), end)
+        }
+        _ => (None, from),
+    }
+}
+
+/// Days since 1970-01-01 of a date of the Gregorian calendar, `None` where there is no such day.
+fn days(year: i64, month: i64, day: i64) -> Option<i64> {
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let longest = match month {
+        4 | 6 | 9 | 11 => 30,
+        2 if leap => 29,
+        2 => 28,
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        _ => return None,
+    };
+    if day < 1 || day > longest {
+        return None;
+    }
+    // "days_from_civil" of Howard Hinnant's chrono-compatible date algorithms: years begin in March.
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
+    Some(era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468)
+}
+
+fn month(text: &[u8]) -> Option<i64> {
+    let name =
+        [text.first()?.to_ascii_uppercase(), text.get(1)?.to_ascii_lowercase(), text.get(2)?.to_ascii_lowercase()];
+    const NAMES: &[u8; 36] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
+    NAMES.chunks_exact(3).position(|known| known == name).map(|index| index as i64 + 1)
+}
+
+/// `2026-11-22T10:00:00.123Z` and its relatives.
+fn iso(text: &[u8]) -> Option<Written> {
+    let separator = *text.get(4)?;
+    if !matches!(separator, b'-' | b'/') || text.get(7) != Some(&separator) {
+        return None;
+    }
+    if !matches!(text.get(10), Some(b'T' | b't' | b' ' | b'_')) {
+        return None;
+    }
+    let date = days(digits(text, 0, 4)?, digits(text, 5, 2)?, digits(text, 8, 2)?)?;
+    let (seconds, micros, end) = clock_time(text, 11)?;
+    let (offset, end) = zone(text, end);
+    Some(Written { local: date * 86_400 + seconds, micros, offset, end })
+}
+
+/// `22/Nov/2026:10:00:00 +0000`, and HAProxy's without a zone.
+fn apache(text: &[u8]) -> Option<Written> {
+    if text.get(2) != Some(&b'/') || text.get(6) != Some(&b'/') || text.get(11) != Some(&b':') {
+        return None;
+    }
+    let date = days(digits(text, 7, 4)?, month(&text[3..])?, digits(text, 0, 2)?)?;
+    let (seconds, micros, end) = clock_time(text, 12)?;
+    let (offset, end) = zone(text, end);
+    Some(Written { local: date * 86_400 + seconds, micros, offset, end })
+}
+
+/// `Nov 22 10:00:00`, `Nov  2 10:00:00` (RFC 3164): the year is the latest in which that isn't in the future.
+fn syslog(text: &[u8], now: Micros) -> Option<Written> {
+    let month = month(text)?;
+    if text.get(3) != Some(&b' ') {
+        return None;
+    }
+    let day = if text.get(4) == Some(&b' ') { digits(text, 5, 1)? } else { digits(text, 4, 2)? };
+    if text.get(6) != Some(&b' ') {
+        return None;
+    }
+    let (seconds, micros, end) = clock_time(text, 7)?;
+    Some(Written { local: latest(month, day, seconds, now)?, micros, offset: None, end })
+}
+
+/// `E1122 10:00:00.123456` (klog).
+fn klog(text: &[u8], now: Micros) -> Option<Written> {
+    if !matches!(text.first(), Some(b'I' | b'W' | b'E' | b'F')) || text.get(5) != Some(&b' ') {
+        return None;
+    }
+    let (seconds, micros, end) = clock_time(text, 6)?;
+    let local = latest(digits(text, 1, 2)?, digits(text, 3, 2)?, seconds, now)?;
+    Some(Written { local, micros, offset: None, end })
+}
+
+/// `Sun Nov 22 10:00:00.123456 2026` (ctime, Apache's error log).
+fn ctime(text: &[u8]) -> Option<Written> {
+    if text.get(3) != Some(&b' ') || text.get(7) != Some(&b' ') || text.get(10) != Some(&b' ') {
+        return None;
+    }
+    let month = month(text.get(4..)?)?;
+    let day = if text[8] == b' ' { digits(text, 9, 1)? } else { digits(text, 8, 2)? };
+    let (seconds, micros, end) = clock_time(text, 11)?;
+    let year = digits(text, end + 1, 4).filter(|_| text.get(end) == Some(&b' '))?;
+    Some(Written { local: days(year, month, day)? * 86_400 + seconds, micros, offset: None, end: end + 5 })
+}
+
+/// The latest such day and time that is at most a day in the future.
+fn latest(month: i64, day: i64, seconds: i64, now: Micros) -> Option<i64> {
+    let this_year = i64::from(timestamp(now).to_zoned(TimeZone::UTC).year());
+    // Nine years reach over a century's missing leap day.
+    (0..9)
+        .filter_map(|back| Some(days(this_year + 1 - back, month, day)? * 86_400 + seconds))
+        .find(|local| *local <= now / SECOND + 86_400)
+}
+
+/// Seconds (with a fraction), milli-, micro- or nanoseconds since 1970, told apart by their size.
+fn epoch(text: &[u8], bare_seconds: bool) -> Option<Written> {
+    let whole = text.iter().take(20).take_while(|byte| byte.is_ascii_digit()).count();
+    if whole == 0 {
+        return None;
+    }
+    let end_of = |from: usize| from + text[from..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let mut end = whole;
+    if text.get(end) == Some(&b'.') {
+        end = end_of(end + 1);
+    }
+    let exponent = matches!(text.get(end), Some(b'e' | b'E'));
+    if exponent {
+        end += 1;
+        end += usize::from(matches!(text.get(end), Some(b'+' | b'-')));
+        end = end_of(end);
+    }
+    if text
+        .get(end)
+        .is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'/' | b':' | b'_'))
+    {
+        return None;
+    }
+    let micros = if exponent {
+        let seconds: f64 = std::str::from_utf8(&text[..end]).ok()?.parse().ok()?;
+        if !(1e8..1e11).contains(&seconds) {
+            return None;
+        }
+        (seconds * 1e6) as i64
+    } else {
+        let fraction = text.get(whole + 1..end).unwrap_or_default();
+        let (per_unit, plausible) = match whole {
+            9..=10 => (SECOND, bare_seconds || fraction.len() >= 3),
+            12..=13 => (1_000, true),
+            15..=16 => (1, true),
+            18..=19 => (0, true),
+            _ => return None,
+        };
+        if !plausible {
+            return None;
+        }
+        let value = digits(text, 0, whole)?;
+        let mut rest = 0;
+        let mut worth = per_unit;
+        for byte in fraction {
+            worth /= 10;
+            rest += i64::from(byte - b'0') * worth;
+        }
+        if per_unit == 0 { value / 1_000 } else { value.checked_mul(per_unit)? + rest }
+    };
+    Some(Written { local: micros.div_euclid(SECOND), micros: micros.rem_euclid(SECOND), offset: Some(0), end })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn now() -> Timestamp {
+        "2026-11-22T12:00:00Z".parse().unwrap()
+    }
+
+    fn read(line: &str, zone: &str) -> Option<(String, String)> {
+        let clock = Clock::new(TimeZone::get(zone).unwrap(), None, now());
+        let stamp = clock.recogniser(line.as_bytes()).stamp(line.as_bytes())?;
+        Some((timestamp(stamp.at).to_string(), line[stamp.end..].to_owned()))
+    }
+
+    #[test]
+    fn times_are_recognised_as_they_are_written_in_practice() {
+        for (line, time, rest) in [
+            ("2026-11-22T10:00:00Z ok", "2026-11-22T10:00:00Z", " ok"),
+            ("2026-11-22T10:00:00.123456789+01:00 ok", "2026-11-22T09:00:00.123456Z", " ok"),
+            ("2026-11-22T10:00:00-0530 ok", "2026-11-22T15:30:00Z", " ok"),
+            ("2026-11-22 10:00:00,123 INFO ok", "2026-11-22T10:00:00.123Z", " INFO ok"),
+            ("2026-11-22 10:00:00 -12 items", "2026-11-22T10:00:00Z", " -12 items"),
+            ("2026-11-22 10:00:00.5 UTC [12] LOG", "2026-11-22T10:00:00.5Z", " [12] LOG"),
+            ("2026-11-22 10:00:00 +0200 x", "2026-11-22T08:00:00Z", " x"),
+            ("[2026-11-22 10:00:00] x", "2026-11-22T10:00:00Z", " x"),
+            ("2026/11/22 10:00:00.000123 main.go:1: x", "2026-11-22T10:00:00.000123Z", " main.go:1: x"),
+            ("2026/11/22 10:00:00 [error] 12#0: x", "2026-11-22T10:00:00Z", " [error] 12#0: x"),
+            ("Nov 22 10:00:00 host app[1]: x", "2026-11-22T10:00:00Z", " host app[1]: x"),
+            ("Nov  2 10:00:00 host app: x", "2026-11-02T10:00:00Z", " host app: x"),
+            ("Dec 31 23:59:59 host app: x", "2025-12-31T23:59:59Z", " host app: x"),
+            ("Feb 29 01:00:00 host app: x", "2024-02-29T01:00:00Z", " host app: x"),
+            ("<34>Nov 22 10:00:00 host su: x", "2026-11-22T10:00:00Z", " host su: x"),
+            ("<165>1 2026-11-22T10:00:00.003Z h app - ID47 - x", "2026-11-22T10:00:00.003Z", " h app - ID47 - x"),
+            ("E1122 10:00:00.123456    12 file.go:3] x", "2026-11-22T10:00:00.123456Z", "    12 file.go:3] x"),
+            ("[Sun Nov 22 10:00:00.123456 2026] [core:error] x", "2026-11-22T10:00:00.123456Z", " [core:error] x"),
+            ("1795341600.250 12 10.0.0.1 TCP_MISS", "2026-11-22T10:00:00.25Z", " 12 10.0.0.1 TCP_MISS"),
+            ("1795341600250 x", "2026-11-22T10:00:00.25Z", " x"),
+            (
+                r#"1.1.1.1 - - [22/Nov/2026:10:00:00 +0100] "GET / HTTP/1.1" 200"#,
+                "2026-11-22T09:00:00Z",
+                r#" "GET / HTTP/1.1" 200"#,
+            ),
+            (r#"[::1] - - [22/Nov/2026:10:00:00 +0000] "GET /""#, "2026-11-22T10:00:00Z", r#" "GET /""#),
+            ("host haproxy[1]: 1.1.1.1:5 [22/Nov/2026:10:00:00.123] fe be/s", "2026-11-22T10:00:00.123Z", " fe be/s"),
+            (r#"time="2026-11-22T10:00:00Z" level=error"#, "2026-11-22T10:00:00Z", r#"" level=error"#),
+            ("INFO 2026-11-22 10:00:00,001 app x", "2026-11-22T10:00:00.001Z", " app x"),
+            ("2026-11-22T23:59:60Z leap", "2026-11-22T23:59:59Z", " leap"),
+        ] {
+            let read = read(line, "UTC");
+            assert_eq!(read, Some((time.to_owned(), rest.to_owned())), "{line}");
+        }
+    }
+
+    #[test]
+    fn json_lines_carry_their_time_in_a_field() {
+        for (line, time) in [
+            (r#"{"ts":"2026-11-22T10:00:00.123Z","msg":"x"}"#, "2026-11-22T10:00:00.123Z"),
+            (r#"{"level":"info","time":0.35,"ts":1795341600.5}"#, "2026-11-22T10:00:00.5Z"),
+            (r#"{"ts":1795341600}"#, "2026-11-22T10:00:00Z"),
+            (r#"{"ts":1.7953416005E9}"#, "2026-11-22T10:00:00.5Z"),
+            (r#"{"time":1795341600250}"#, "2026-11-22T10:00:00.25Z"),
+            (r#"{"time":1795341600250001}"#, "2026-11-22T10:00:00.250001Z"),
+            (r#"{"time":1795341600250001999}"#, "2026-11-22T10:00:00.250001Z"),
+            (r#"{"timestamp":"1795341600"}"#, "2026-11-22T10:00:00Z"),
+            (r#"{"a":{"ts":"2020-01-01T00:00:00Z"},"@timestamp":"2026-11-22T10:00:00Z"}"#, "2026-11-22T10:00:00Z"),
+            (r#"{"t":{"$date":"2026-11-22T10:00:00.000+00:00"},"s":"I"}"#, "2026-11-22T10:00:00Z"),
+            (r#"{"msg":"a \" {\"ts\":\"2020-01-01T00:00:00Z\"}","ts":"2026-11-22T10:00:00Z"}"#, "2026-11-22T10:00:00Z"),
+        ] {
+            assert_eq!(read(line, "UTC").map(|(time, _)| time).as_deref(), Some(time), "{line}");
+        }
+        let clock = Clock::new(TimeZone::UTC, Some("meta.at"), now());
+        let line = br#"{"ts":"2020-01-01T00:00:00Z","meta":{"at":"2026-11-22T10:00:00Z"}}"#;
+        assert_eq!(clock.recogniser(line).stamp(line).unwrap().at, micros("2026-11-22T10:00:00Z".parse().unwrap()));
+    }
+
+    #[test]
+    fn what_is_no_time_is_none() {
+        for line in [
+            "",
+            "x",
+            "    at Foo.bar(Foo.java:12)",
+            "2026-13-01 10:00:00 x",
+            "2026-02-30 10:00:00 x",
+            "2026-11-22 24:00:00",
+            "2026-11-22",
+            "12345 x",
+            "10.0.0.1:8080 up",
+            "{}",
+            "{",
+            r#"{"ts":"#,
+            r#"{"ts":"never"}"#,
+            "<34>",
+            "<",
+            "[",
+            "\u{0}",
+            "Nov 2",
+            "E11",
+            "Sun Nov",
+            "99999999999999999999999 x",
+        ] {
+            assert_eq!(read(line, "UTC"), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_time_without_a_zone_is_in_the_declared_one() {
+        for (line, time) in [
+            ("2026-11-22 10:00:00 x", "2026-11-22T09:00:00Z"),
+            ("2026-07-22 10:00:00 x", "2026-07-22T08:00:00Z"),
+            // The hour that the spring skips, and the one that the autumn repeats.
+            ("2026-03-29 02:30:00 x", "2026-03-29T01:30:00Z"),
+            ("2026-10-25 02:30:00 x", "2026-10-25T00:30:00Z"),
+            ("2026-11-22T10:00:00Z x", "2026-11-22T10:00:00Z"),
+        ] {
+            assert_eq!(read(line, "Europe/Berlin").map(|(time, _)| time).as_deref(), Some(time), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_date_inside_a_message_is_no_time_where_lines_begin_with_theirs() {
+        let head = b"2026-11-22 10:00:00 INFO x\nCaused by: late since 2026-11-20 09:00:00\n";
+        let mut recogniser = Clock::new(TimeZone::UTC, None, now()).recogniser(head);
+        assert_eq!(recogniser.stamp(b"Caused by: late since 2026-11-20 09:00:00"), None);
+        assert!(recogniser.stamp(b"2026-11-22 10:00:00 INFO x").is_some());
+    }
+
+    proptest! {
+        #[test]
+        fn the_calendar_is_jiffs(seconds in -2_000_000_000_i64..20_000_000_000) {
+            let at = Timestamp::from_second(seconds).unwrap();
+            let text = at.to_string();
+            prop_assume!(seconds >= 0);
+            prop_assert_eq!(iso(text.as_bytes()).map(|written| written.local), Some(seconds));
+        }
+
+        #[test]
+        fn nothing_makes_it_panic(line in proptest::collection::vec(any::<u8>(), 0..80), digits in "[0-9/:.\\[{\"tsTZ +-]{0,40}") {
+            let clock = Clock::new(TimeZone::UTC, None, now());
+            let mut recogniser = clock.recogniser(&line);
+            recogniser.stamp(&line);
+            recogniser.stamp(digits.as_bytes());
+            recogniser.text(digits.as_bytes());
+        }
+    }
+}
