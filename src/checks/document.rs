@@ -108,7 +108,7 @@ pub(super) fn read(file: &str, bytes: &[u8], surroundings: &Surroundings<'_>) ->
             Vec::new()
         }
     };
-    diagnostics.sort_by(|a, b| (a.at.line, a.at.column).cmp(&(b.at.line, b.at.column)));
+    diagnostics.sort_by_key(|diagnostic| (diagnostic.at.line, diagnostic.at.column));
     let more = diagnostics.len().saturating_sub(DIAGNOSTICS_LIMIT);
     if more > 0 {
         diagnostics.sort_by_key(|diagnostic| diagnostic.severity);
@@ -363,6 +363,14 @@ mod tests {
         let document = document(&format!("checks:\n{text}"));
         assert_eq!(document.diagnostics.len(), DIAGNOSTICS_LIMIT + 1);
         assert!(document.diagnostics[DIAGNOSTICS_LIMIT].message.contains("450 more"));
+    }
+
+    #[test]
+    fn a_kind_whose_code_panics_costs_only_its_check() {
+        let document = document("checks:\n- name: a\n  http: { url: 'http://panic/' }\n- name: b\n  timeout: 5\n");
+        let messages: Vec<_> = document.diagnostics.iter().map(|error| error.message.as_str()).collect();
+        assert_eq!(messages.len(), 3, "{messages:?}");
+        assert!(messages[0].contains("reading `http` failed"), "{messages:?}");
     }
 
     #[test]

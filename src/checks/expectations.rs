@@ -97,7 +97,7 @@ fn read_one(item: &Node, kind: &Kind, parameters: &[&str], errors: &mut Vec<Diag
     match Expression::condition(text, kind.measures, parameters) {
         Ok(expression) => Some(Expectation { that: expression, odd, note, at: that.span.clone() }),
         Err(refused) => {
-            errors.push(at_its_column(&that.span, text, refused));
+            errors.push(at_its_column(&that.span, text, refused, kind));
             None
         }
     }
@@ -116,9 +116,11 @@ pub(super) fn defaults(kind: &Kind, at: &Span, errors: &mut Vec<Diagnostic>) -> 
     kind.default_expect.iter().filter_map(compile).collect()
 }
 
-fn at_its_column(scalar: &Span, text: &str, refused: Refused) -> Diagnostic {
+fn at_its_column(scalar: &Span, text: &str, refused: Refused, kind: &Kind) -> Diagnostic {
     let at = yaml::inside(scalar, text, refused.offset, refused.length);
-    let mut error = Diagnostic::error(at, refused.message);
-    error.hint = refused.hint;
-    error
+    let hint = refused.hint.unwrap_or_else(|| {
+        let measures: Vec<&str> = kind.measures.iter().map(|measure| measure.name).collect();
+        format!("measures of {}: {}", kind.name, measures.join(", "))
+    });
+    Diagnostic::error(at, refused.message).hint(hint)
 }

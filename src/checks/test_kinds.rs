@@ -32,6 +32,7 @@ static HTTP: Kind = Kind {
     sees: Sees::Now,
     attempts: 2,
     example: "external/http.yaml",
+    example_text: "",
     read: read_http,
     schema: |generator| generator.subschema_for::<Http>(),
 };
@@ -48,6 +49,7 @@ static LOG_FILE: Kind = Kind {
     sees: Sees::Past,
     attempts: 1,
     example: "logs/log_file.yaml",
+    example_text: "",
     read: read_log_file,
     schema: |generator| generator.subschema_for::<LogFile>(),
 };
@@ -76,6 +78,7 @@ struct LogFile {
 
 fn read_http(node: &Node) -> Result<Arc<dyn Probe>, Diagnostic> {
     let http: Http = node.read()?;
+    assert!(http.url.value != "http://panic/", "a fault in a kind's code");
     if !http.url.value.starts_with("http") {
         return Err(Diagnostic::error(http.url.at, "the URL has no scheme").hint("https://…"));
     }

@@ -9,7 +9,15 @@ use crate::model::verdict::Decision;
 use crate::report::style::Style;
 
 mod args;
+mod check;
+mod context;
+mod demo;
 mod judge;
+mod progress;
+mod serve;
+mod ticket;
+mod triage;
+mod when;
 
 use args::{Cli, Command, When};
 
@@ -140,6 +148,18 @@ pub fn main() -> Exit {
     }
 }
 
+/// The time, in the zone of whoever types.
+#[allow(clippy::disallowed_methods)] // the command line reads the clock
+pub fn now() -> jiff::Zoned {
+    jiff::Zoned::now()
+}
+
+/// The clock that the daemon is handed.
+#[allow(clippy::disallowed_methods)] // the command line reads the clock
+pub fn clock() -> jiff::Timestamp {
+    jiff::Timestamp::now()
+}
+
 /// What was typed can't be meant.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -148,6 +168,21 @@ pub struct Mistyped(pub String);
 fn run(terminal: &Terminal, cli: &Cli) -> anyhow::Result<Exit> {
     match &cli.command {
         Command::Judge { file } => judge::run(terminal, file),
-        _ => anyhow::bail!("later"),
+        Command::Triage(args) => triage::run(terminal, cli, args),
+        Command::Serve(args) => serve::run(terminal, cli, args),
+        Command::Demo(args) => demo::run(terminal, cli, args),
+        Command::Check(command) => check::run(terminal, cli, command),
+        Command::Ticket(command) => ticket::run(terminal, cli, command),
+        Command::Show { what } => ticket::show(terminal, cli, what),
+        Command::Status => ticket::status(terminal, cli),
+        Command::Completions { shell } => {
+            clap_complete::generate(
+                *shell,
+                &mut <Cli as clap::CommandFactory>::command(),
+                "houston",
+                &mut std::io::stdout(),
+            );
+            Ok(Exit::Fine)
+        }
     }
 }

@@ -115,8 +115,8 @@ impl Metrics {
     }
 
     /// `result`: delivered, retry or rejected.
-    pub fn delivery(&self, result: &'static str) {
-        self.deliveries.get_or_create(&vec![("result", result)]).inc();
+    pub fn deliveries(&self, result: &'static str, count: usize) {
+        self.deliveries.get_or_create(&vec![("result", result)]).inc_by(count as u64);
     }
 
     /// The page at `/metrics` (OpenMetrics text).

@@ -1,6 +1,5 @@
 //! Connections: HTTP/1.1 over TCP and a unix socket, with time limits on every part of a request.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +13,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
+use super::auth::Peer;
+
 /// The most connections at once; further ones wait in the kernel's queue.
 const CONNECTIONS: usize = 1_024;
 /// A request's head must be whole after this long.
@@ -22,17 +23,6 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_LIMIT: usize = 32 * 1024;
 /// After a failed accept (no file descriptors left), so that the loop doesn't spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-
-/// Who is on the other side of a connection; an extension of every request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Peer {
-    Tcp(SocketAddr),
-    /// A local process; the user that it runs as.
-    Unix {
-        uid: u32,
-        gid: u32,
-    },
-}
 
 /// Takes connections until `stop` says so, then lets those that are open end.
 pub async fn serve_tcp(listener: TcpListener, app: Router, stop: CancellationToken, tracker: TaskTracker) {
@@ -45,7 +35,7 @@ pub async fn serve_tcp(listener: TcpListener, app: Router, stop: CancellationTok
         };
         match accepted {
             Ok((stream, peer)) => {
-                let connection = connection(stream, app.clone(), Peer::Tcp(peer), stop.clone());
+                let connection = connection(stream, app.clone(), Peer::Address(peer), stop.clone());
                 tracker.spawn(async move {
                     connection.await;
                     drop(slot);
@@ -76,8 +66,7 @@ pub async fn serve_unix(listener: UnixListener, app: Router, stop: CancellationT
                 continue;
             }
         };
-        let Ok(credentials) = stream.peer_cred() else { continue };
-        let peer = Peer::Unix { uid: credentials.uid(), gid: credentials.gid() };
+        let Ok(peer) = Peer::of_socket(&stream) else { continue };
         let connection = connection(stream, app.clone(), peer, stop.clone());
         tracker.spawn(async move {
             connection.await;
@@ -93,7 +82,7 @@ async fn connection(
     stop: CancellationToken,
 ) {
     let service = app.map_request(move |mut request: http::Request<hyper::body::Incoming>| {
-        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(peer.clone());
         request
     });
     let connection = hyper::server::conn::http1::Builder::new()

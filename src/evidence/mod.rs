@@ -23,13 +23,25 @@ pub mod logs;
 pub mod traffic;
 pub mod use_case;
 
+mod endpoint;
 mod log_source;
+pub mod slots;
 mod tools;
 
-pub use tools::Tools;
+pub use tools::{Setup, Tools};
 
 /// Every kind of probe, in the order in which they are listed to people.
-pub static KINDS: &[&Kind] = &[&logs::log_file::KIND, &traffic::access_log::KIND];
+#[rustfmt::skip] // a line a kind
+pub static KINDS: &[&Kind] = &[
+    &internal::prometheus::KIND,
+    &external::http::KIND,
+    &external::tcp::KIND,
+    &external::tls::KIND,
+    &external::dns::KIND,
+    &logs::log_file::KIND,
+    &traffic::access_log::KIND,
+    &use_case::journey::KIND,
+];
 
 /// The kind with this name.
 pub fn kind(name: &str) -> Option<&'static Kind> {
@@ -112,6 +124,9 @@ pub enum Sees {
     Past,
 }
 
+/// What a default expectation begins with whose breach is odd and not bad: `odd: exit != 1`.
+pub const ODD: &str = "odd: ";
+
 /// One kind of probe: behaviour, documentation and defaults in one place.
 pub struct Kind {
     /// The key in YAML.
@@ -124,7 +139,7 @@ pub struct Kind {
     pub docs: &'static str,
     pub keys: &'static [Key],
     pub measures: &'static [Measure],
-    /// Expectations of a check that declares none.
+    /// Expectations of a check that declares none. One that begins with [`ODD`] is `else: odd`.
     pub default_expect: &'static [&'static str],
     /// The measure that is shown when all is well.
     pub headline: &'static [&'static str],
@@ -133,6 +148,8 @@ pub struct Kind {
     pub attempts: u32,
     /// The working example in `checks.d/`, as a path below it.
     pub example: &'static str,
+    /// The example itself.
+    pub example_text: &'static str,
     /// Reads the kind's own value from YAML.
     pub read: fn(&yaml::Node) -> Result<Arc<dyn Probe>, Diagnostic>,
     /// The JSON Schema of the kind's value.

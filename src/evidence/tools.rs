@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 
-use crate::model::secret::Redactor;
+use crate::model::secret::{Environment, Redactor};
+use crate::net::budget::{Budgets, Limits};
 use crate::net::credentials::Credentials;
+use crate::net::dial::Dialer;
 use crate::net::dns::Resolver;
+use crate::net::guard::Guard;
 use crate::net::http::Client;
 
 /// Made once per process and shared by every probe.
@@ -16,4 +19,40 @@ pub struct Tools {
     pub redactor: Redactor,
     /// Absolute paths of programs that checks may run.
     pub programs: Vec<PathBuf>,
+}
+
+/// What the tools are made from; the defaults suit a command that is run once.
+#[derive(Debug, Clone, Default)]
+pub struct Setup {
+    /// Where secrets named by `{ env: NAME }` come from.
+    pub environment: Environment,
+    /// Shared with whoever writes logs and evidence.
+    pub redactor: Redactor,
+    pub programs: Vec<PathBuf>,
+    /// The host's own, unless told otherwise.
+    pub resolver: Resolver,
+    /// The deny list, and this process's own listeners.
+    pub guard: Guard,
+    /// How much each target may be asked.
+    pub limits: Limits,
+}
+
+impl Tools {
+    pub fn new(setup: Setup) -> Self {
+        let Setup { environment, redactor, programs, resolver, guard, limits } = setup;
+        let dialer = Dialer { resolver: resolver.clone(), guard, budgets: Budgets::new(limits) };
+        Tools {
+            http: Client::new(dialer),
+            resolver,
+            credentials: Credentials::new(environment, redactor.clone()),
+            redactor,
+            programs,
+        }
+    }
+}
+
+impl Default for Tools {
+    fn default() -> Self {
+        Tools::new(Setup::default())
+    }
 }

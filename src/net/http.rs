@@ -14,7 +14,7 @@ use super::guard::Reach;
 use super::progress::Progress;
 use super::tls::TlsConfigs;
 
-use crate::model::observation::Phase;
+use crate::model::observation::{Phase, UnknownKind};
 use crate::model::secret::Secret;
 
 mod body;
@@ -62,6 +62,9 @@ pub struct Request {
     /// Who asks, where one answer may serve several askers: an identical GET or HEAD of somebody else in the last
     /// 10 s is then not asked again. The same asker never gets the same answer twice, so that a second attempt is one.
     pub asker: Option<String>,
+    /// Whether loopback and private addresses may be reached. Who follows redirects by himself passes on
+    /// [`Response::reach`], so that no stranger's redirect leads inside.
+    pub reach: Reach,
 }
 
 impl Request {
@@ -80,6 +83,7 @@ impl Request {
             deadline,
             budget: Budget::default(),
             asker: None,
+            reach: Reach::Anywhere,
         }
     }
 }
@@ -146,6 +150,8 @@ pub struct Response {
     pub unread_coding: Option<String>,
     /// Every cookie that was set on the way, redirects included, with the URL that set it; from outside.
     pub set_cookies: Vec<(Url, HeaderValue)>,
+    /// Where a redirect in this answer may lead.
+    pub reach: Reach,
 }
 
 /// Why there was no whole answer.
@@ -161,6 +167,8 @@ pub struct Failure {
     pub redirects: Vec<Url>,
     /// The earliest expiry in the chain that the server showed, where it came to that.
     pub certificate_expiry: Option<jiff::Timestamp>,
+    /// What sort of blindness it is for whoever doesn't probe this system as a service, but asks it.
+    pub unknown: UnknownKind,
 }
 
 /// What sort of failure it was; who asked decides whether that is bad or unknown.
@@ -212,7 +220,7 @@ impl Client {
 
     async fn exchange(&self, request: &Request, progress: &mut Progress) -> Result<Response, Failure> {
         let mut hop = first_hop(request).map_err(|what| progress.fail(Reason::Guard, what))?;
-        let mut reach = Reach::Anywhere;
+        let mut reach = request.reach;
         let mut jar = Jar::default();
         let mut set_cookies = Vec::new();
         loop {
@@ -259,6 +267,7 @@ impl Client {
                 certificate_expiry: progress.certificate_expiry,
                 unread_coding,
                 set_cookies,
+                reach,
             });
         }
     }
@@ -282,3 +291,6 @@ fn first_hop(request: &Request) -> Result<Hop, String> {
     url.set_fragment(None);
     Ok(Hop { method: request.method.clone(), url, headers, body: request.body.clone() })
 }
+
+#[cfg(test)]
+mod tests;

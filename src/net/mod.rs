@@ -2,10 +2,19 @@
 
 pub mod budget;
 pub mod credentials;
+pub mod daemon;
 pub mod dial;
 pub mod dns;
+pub mod exposition;
 pub mod guard;
 pub mod http;
+pub mod process;
+pub mod prometheus;
+pub mod tcp;
 pub mod tls;
 
+#[cfg(test)]
+pub mod canned;
 mod progress;
+#[cfg(test)]
+pub(crate) mod scripted;

@@ -16,10 +16,16 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+use url::Host;
 
-use super::http::{Reason, TlsOptions};
+use super::budget::Budget;
+use super::dial::Target;
+use super::guard::Reach;
+use super::http::{Client, Failure, IpVersion, Reason, Timings, TlsOptions};
+use super::progress::{Progress, Stage};
 
 mod certificate;
 mod words;
@@ -48,6 +54,68 @@ pub(super) enum Verify {
     Require,
     /// Go on, and say what was wrong.
     Report,
+}
+
+/// Where to shake hands, and what is trusted there.
+#[derive(Debug, Clone)]
+pub struct Handshake {
+    pub host: Host<String>,
+    pub port: u16,
+    pub ip: Option<IpVersion>,
+    pub tls: TlsOptions,
+    pub budget: Budget,
+    pub deadline: Instant,
+}
+
+/// A handshake that came to its end.
+#[derive(Debug, Clone)]
+pub struct Report {
+    pub shown: Shown,
+    pub timings: Timings,
+}
+
+impl Handshake {
+    /// Connects and shakes hands; a certificate that can't be verified is told in the report and ends nothing.
+    ///
+    /// # Errors
+    /// A [`Failure`] where there was no TLS session at all.
+    pub async fn report(&self, client: &Client) -> Result<Report, Failure> {
+        let mut progress = Progress::new();
+        match tokio::time::timeout_at(self.deadline, self.shake(client, &mut progress)).await {
+            Ok(result) => result,
+            Err(_) => Err(progress.timed_out(self.deadline)),
+        }
+    }
+
+    async fn shake(&self, client: &Client, progress: &mut Progress) -> Result<Report, Failure> {
+        let target = Target {
+            host: borrowed(&self.host),
+            port: self.port,
+            ip: self.ip,
+            budget: self.budget,
+            reach: Reach::Anywhere,
+        };
+        let connected = client.dialer().connect(&target, progress).await?;
+        progress.enter(Stage::Tls);
+        let host = self.host.to_string();
+        let (stream, shown) = client.tls().handshake(connected.stream, &host, &self.tls, &[], Verify::Report).await;
+        progress.certificate_expiry = shown.certificates.as_ref().and_then(|certificates| certificates.expiry);
+        if let Err((reason, what)) = stream {
+            return Err(progress.fail(reason, what));
+        }
+        progress.timings.tls = Some(progress.since().elapsed());
+        progress.timings.total = progress.total();
+        Ok(Report { shown, timings: progress.timings })
+    }
+}
+
+/// The same host without owning its name.
+pub(super) fn borrowed(host: &Host<String>) -> Host<&str> {
+    match host {
+        Host::Domain(name) => Host::Domain(name.as_str()),
+        Host::Ipv4(ip) => Host::Ipv4(*ip),
+        Host::Ipv6(ip) => Host::Ipv6(*ip),
+    }
 }
 
 /// What a handshake showed, whether or not it was completed.

@@ -162,9 +162,19 @@ impl Deliverer {
         self.ailing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How long a channel that fails is still left alone. When that is over, one attempt at a time is let through.
     fn rest_of_pause(&self, channel: &str) -> Option<Duration> {
-        let until = self.lock().get(channel)?.until;
-        Some(until.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
+        let mut ailing = self.lock();
+        let ailing = ailing.get_mut(channel)?;
+        let now = Instant::now();
+        let left = ailing.until.saturating_duration_since(now);
+        if left.is_zero() {
+            if !self.backoff.first.is_zero() {
+                ailing.until = now + TIMEOUT;
+            }
+            return None;
+        }
+        Some(left)
     }
 
     /// A refusal is an answer: the channel works.

@@ -6,4 +6,5 @@
 pub mod channels;
 pub mod deliver;
 pub mod escalation;
+pub mod next_steps;
 pub mod playbook;

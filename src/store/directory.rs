@@ -29,9 +29,13 @@ pub(super) fn set_aside(directory: &Path) -> std::io::Result<()> {
         return Ok(());
     }
     let mut file = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&path)?;
-    // Written and not only allocated, for not every file system keeps a promise of space.
-    let block = vec![0_u8; 1024 * 1024];
-    let filled = (0..RESERVE / block.len() as u64).try_for_each(|_| file.write_all(&block));
+    let filled = match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, RESERVE) {
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+            let block = vec![0_u8; 1024 * 1024];
+            (0..RESERVE / block.len() as u64).try_for_each(|_| file.write_all(&block))
+        }
+        allocated => allocated.map_err(std::io::Error::from),
+    };
     if filled.is_err() {
         // Half a reserve would take the last space from those whom it is for.
         std::fs::remove_file(&path)?;

@@ -204,10 +204,11 @@ fn unquoted_braces(line: &str) -> Option<usize> {
             Some(_) => {}
             None if c == '#' && previous.is_whitespace() => return None,
             None if matches!(c, '"' | '\'') && !previous.is_alphanumeric() => quote = Some(c),
-            None if c == '{' && characters.get(index + 1) == Some(&'{') => {
-                if bracket || matches!(before_spaces, ':' | '[' | ',' | '-') {
-                    return Some(index);
-                }
+            None if c == '{'
+                && characters.get(index + 1) == Some(&'{')
+                && (bracket || matches!(before_spaces, ':' | '[' | ',' | '-')) =>
+            {
+                return Some(index);
             }
             None if matches!(c, '{' | '[') && matches!(before_spaces, ':' | '[' | ',' | '-' | '{') => bracket = true,
             None => {}

@@ -66,11 +66,17 @@ pub fn until(what: &str, at_most: Duration, mut is_so: impl FnMut() -> bool) {
 /// One plain request, answered with status and body; nothing where nobody answers. Knows nothing of the code that is
 /// tested.
 pub fn get(port: u16, path: &str) -> Option<(u16, String)> {
+    get_with(port, path, &["User-Agent: lab"])
+}
+
+/// The same with these header lines.
+pub fn get_with(port: u16, path: &str, headers: &[&str]) -> Option<(u16, String)> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
     stream.set_write_timeout(Some(Duration::from_secs(10))).ok()?;
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: lab\r\n\r\n").ok()?;
+    let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n{headers}\r\n").ok()?;
     let mut answer = Vec::new();
     stream.take(8 * 1024 * 1024).read_to_end(&mut answer).ok()?;
     let answer = String::from_utf8_lossy(&answer);

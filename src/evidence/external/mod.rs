@@ -1,1 +1,13 @@
-//! The kinds of the external look.
+//! The kinds of the external look: what somebody outside sees of a service, protocol by protocol.
+
+pub mod dns;
+pub mod http;
+pub mod tcp;
+pub mod tls;
+
+mod address;
+mod failure;
+mod tls_options;
+
+#[cfg(test)]
+mod testing;

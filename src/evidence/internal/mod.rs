@@ -1,1 +1,3 @@
 //! The kinds of the internal look.
+
+pub mod prometheus;

@@ -144,6 +144,7 @@ With `customer`, a ticket that names a customer is answered for the lines of tha
     sees: Sees::Past,
     attempts: 1,
     example: "logs/log-file.yaml",
+    example_text: include_str!("../../../checks.d/logs/log-file.yaml"),
     read: |node| {
         let probe = LogFile::new(node.read::<Config>()?);
         Ok(Arc::new(probe.map_err(|why| Diagnostic::error(node.span.clone(), why))?))

@@ -150,6 +150,7 @@ With `customer`, a ticket that names a customer is answered for that customer's 
     sees: Sees::Past,
     attempts: 1,
     example: "traffic/access-log.yaml",
+    example_text: include_str!("../../../checks.d/traffic/access-log.yaml"),
     read: |node| {
         let probe = AccessLog::new(node.read::<Config>()?);
         Ok(Arc::new(probe.map_err(|why| Diagnostic::error(node.span.clone(), why))?))

@@ -1,1 +1,3 @@
 //! The kinds of the use_case look.
+
+pub mod journey;

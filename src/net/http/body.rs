@@ -50,6 +50,8 @@ pub(super) enum Fed {
 pub(super) struct Unpacker {
     coding: Coding,
     stage: Stage,
+    /// Nothing at all is a whole body, however it is labelled.
+    begun: bool,
 }
 
 enum Stage {
@@ -94,12 +96,13 @@ impl Unpacker {
             Coding::Gzip => Stage::Gzip(MultiGzDecoder::new(capped)),
             Coding::Deflate => Stage::Undecided(Vec::new(), capped),
         };
-        Unpacker { coding, stage }
+        Unpacker { coding, stage, begun: false }
     }
 
     /// # Errors
     /// The piece is not what the label says.
     pub(super) fn feed(&mut self, piece: &[u8]) -> Result<Fed, String> {
+        self.begun |= !piece.is_empty();
         if let Stage::Undecided(..) = self.stage {
             let Stage::Undecided(mut begun, capped) = std::mem::replace(&mut self.stage, Stage::Broken) else {
                 return Err("unreadable".to_owned());
@@ -125,7 +128,7 @@ impl Unpacker {
         match written {
             Ok(()) => Ok(Fed::More),
             Err(_) if self.is_over() => Ok(Fed::Full),
-            Err(error) => Err(self.wrong(&error)),
+            Err(_) => Err(format!("the body is labelled {} and isn't", self.label())),
         }
     }
 
@@ -135,7 +138,7 @@ impl Unpacker {
     /// It ended within its packing, or its checksum is wrong.
     pub(super) fn finish(mut self, whole: bool) -> Result<(Vec<u8>, bool), String> {
         let finished = match &mut self.stage {
-            _ if !whole => Ok(()),
+            _ if !whole || !self.begun => Ok(()),
             Stage::Gzip(decoder) => decoder.try_finish(),
             Stage::Zlib(decoder) => decoder.try_finish(),
             Stage::Deflate(decoder) => decoder.try_finish(),
@@ -145,7 +148,8 @@ impl Unpacker {
         if let Err(error) = finished
             && !self.is_over()
         {
-            return Err(self.wrong(&error));
+            let label = self.label();
+            return Err(format!("the body is labelled {label} and is cut short or damaged: {error}"));
         }
         let over = self.is_over() || !whole;
         let kept = match &mut self.stage {
@@ -168,15 +172,11 @@ impl Unpacker {
         }
     }
 
-    fn wrong(&self, error: &io::Error) -> String {
-        let label = match &self.coding {
+    fn label(&self) -> &'static str {
+        match &self.coding {
             Coding::Gzip => "gzip",
             Coding::Deflate => "deflate",
             Coding::Identity | Coding::Foreign(_) => "plain",
-        };
-        match error.kind() {
-            io::ErrorKind::UnexpectedEof => format!("the body is labelled {label} and ends before its end"),
-            _ => format!("the body is labelled {label} and isn't"),
         }
     }
 }

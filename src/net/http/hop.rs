@@ -92,7 +92,6 @@ impl Client {
         progress.timings.first_byte =
             Some(came.map_or_else(|| asked.elapsed(), |came| came.saturating_duration_since(asked)));
         meter.open();
-        progress.enter(Stage::Body);
         let (parts, body) = answer.into_parts();
         Ok(Head {
             status: parts.status,
@@ -153,6 +152,7 @@ impl Head {
         method: &Method,
         progress: &mut Progress,
     ) -> Result<(Bytes, bool, Option<String>), Failure> {
+        progress.enter(Stage::Body);
         let coding = Coding::of(&self.headers);
         let bodiless = *method == Method::HEAD || matches!(self.status.as_u16(), 204 | 304);
         if bodiless {
@@ -200,13 +200,23 @@ fn message(hop: &Hop, cookies: Option<String>, two: bool) -> Result<http::Reques
     headers.insert(HeaderName::from_static(MARKER), HeaderValue::from_static("1"));
     if let Some(cookies) = cookies {
         let joined = match headers.get(COOKIE) {
-            Some(own) => [own.as_bytes(), b"; ", cookies.as_bytes()].concat(),
+            Some(own) => renewed(own, &cookies).into_bytes(),
             None => cookies.into_bytes(),
         };
         let value = HeaderValue::from_bytes(&joined).map_err(|_| "a cookie is unusual".to_owned())?;
         headers.insert(COOKIE, value);
     }
     builder.body(Full::new(hop.body.clone())).map_err(|_| "its URL is unusual".to_owned())
+}
+
+/// Cookies of ours with those that were set on the way; a name that was set anew counts as it is now, so that a session
+/// which changes at the login isn't sent in both its forms.
+fn renewed(own: &HeaderValue, cookies: &str) -> String {
+    let name = |pair: &str| pair.split_once('=').map_or(pair, |(name, _)| name).trim().to_owned();
+    let anew: Vec<String> = cookies.split(';').map(name).collect();
+    let own = String::from_utf8_lossy(own.as_bytes());
+    let kept = own.split(';').map(str::trim).filter(|pair| !anew.contains(&name(pair)));
+    kept.chain(std::iter::once(cookies)).collect::<Vec<_>>().join("; ")
 }
 
 /// Path and query, as they stand in the URL.

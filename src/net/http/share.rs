@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::{Failure, Reason, Request, Response, Timings};
-use crate::model::observation::Phase;
+use crate::model::observation::{Phase, UnknownKind};
 use crate::model::units::show_duration;
 
 /// How long an answer may serve others.
@@ -46,7 +46,7 @@ impl Key {
             add(name.as_bytes());
             add(value.expose().as_bytes());
         }
-        let rest = (request.follow_redirects, &request.tls, request.ip, request.caps, request.budget);
+        let rest = (request.follow_redirects, &request.tls, request.ip, request.caps, request.budget, request.reach);
         add(format!("{rest:?}").as_bytes());
         Some(Key(digest.finalize().into()))
     }
@@ -132,5 +132,6 @@ fn late(begun: Instant) -> Failure {
         timings: Timings { total: waited, ..Timings::default() },
         redirects: Vec::new(),
         certificate_expiry: None,
+        unknown: UnknownKind::TimedOut,
     }
 }

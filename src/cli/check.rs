@@ -1,0 +1,243 @@
+//! `houston check`: validate, run, list, kinds, schema.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::args::{Check, Cli};
+use super::context::{self, Context, shown};
+use super::triage::pairs;
+use super::{Exit, Mistyped, Terminal, when};
+use crate::checks;
+use crate::evidence::{self, KINDS, Kind};
+use crate::model::encode::terminal as safe;
+use crate::model::params::Params;
+use crate::model::source::Severity;
+use crate::model::verdict::Decision;
+use crate::model::window::Window;
+use crate::report::style::{Paint, Style};
+use crate::report::text;
+use crate::triage::{self, judge::percent, reach};
+
+pub fn run(terminal: &Terminal, cli: &Cli, command: &Check) -> anyhow::Result<Exit> {
+    match command {
+        Check::Validate { dir, strict } => validate(terminal, cli, dir.clone(), *strict),
+        Check::Run { name, params, since, until } => {
+            run_one(terminal, cli, name, params, (since.as_deref(), until.as_deref()))
+        }
+        Check::List => list(terminal, cli),
+        Check::Kinds { name: None } => Ok(kinds(terminal)),
+        Check::Kinds { name: Some(name) } => kind(terminal, name),
+        Check::Schema => {
+            terminal.line(&serde_json::to_string_pretty(&checks::schema(KINDS))?);
+            Ok(Exit::Fine)
+        }
+    }
+}
+
+/// Every fault of every file, then what verdicts the checks can reach.
+fn validate(terminal: &Terminal, cli: &Cli, dir: Option<PathBuf>, strict: bool) -> anyhow::Result<Exit> {
+    let mut common = cli.common.clone();
+    common.checks = dir.or(common.checks);
+    let context = Context::read(&common)?;
+    let count = |severity| context.faults.iter().filter(|fault| fault.severity == severity).count();
+    let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
+    let reachable = reach::reachable(&context.checks.checks, &context.config.catalog, &context.config.triage);
+    if terminal.json {
+        let services: Vec<_> = reachable
+            .iter()
+            .map(|reach| {
+                json!({
+                    "service": reach.service, "checks": reach.checks, "looks": reach.looks,
+                    "best": reach.best.decision, "best_with_customer": reach.best_with_customer.decision,
+                    "power": reach.best.power, "advice": reach.advice,
+                })
+            })
+            .collect();
+        let faults = &context.faults;
+        terminal.line(&serde_json::to_string(&json!({
+            "checks": context.checks.checks.len(), "errors": errors, "warnings": warnings,
+            "faults": faults, "services": services,
+        }))?);
+    } else {
+        for fault in &context.faults {
+            terminal.line(&shown(terminal, fault));
+            terminal.line("");
+        }
+        for reach in &reachable {
+            reach_lines(terminal, reach);
+        }
+        let fine = context.checks.checks.len();
+        let stale = context.checks.stale_files.len();
+        terminal.line(&match errors {
+            0 => format!("{fine} checks are fine, {warnings} warnings"),
+            _ => format!("{errors} errors in {stale} files; the other {fine} checks are fine and stay loaded"),
+        });
+    }
+    Ok(match (errors, warnings) {
+        (0, 0) => Exit::Fine,
+        (0, _) if !strict => Exit::Doubtful,
+        _ => Exit::Issue,
+    })
+}
+
+fn reach_lines(terminal: &Terminal, reach: &reach::Reachable) {
+    let style = &terminal.style;
+    let best = |judgement: &triage::judge::Judgement| match judgement.decision {
+        Decision::NoIssue => style.paint(Paint::Good, "no issue"),
+        other => style.paint(Paint::Odd, &format!("{} at best", other.title().to_lowercase())),
+    };
+    terminal.line(&format!(
+        "{}  {} checks, {} of 5 looks, power {}   if all are good: {}, of a customer: {}",
+        style.paint(Paint::Strong, &reach.service),
+        reach.checks,
+        reach.looks.len(),
+        percent(reach.best.power),
+        best(&reach.best),
+        best(&reach.best_with_customer)
+    ));
+    if let Some(advice) = &reach.advice {
+        let never =
+            if reach.best.decision == Decision::NoIssue { "a customer's ticket" } else { reach.service.as_str() };
+        terminal.line(&format!("  {never} can never be \"no issue\": {advice}"));
+    }
+}
+
+fn run_one(
+    terminal: &Terminal,
+    cli: &Cli,
+    name: &str,
+    params: &[String],
+    (since, until): (Option<&str>, Option<&str>),
+) -> anyhow::Result<Exit> {
+    let context = Context::read(&cli.common)?;
+    let Some(check) = context.checks.checks.iter().find(|check| *check.name == *name) else {
+        for fault in context.faults.iter().filter(|fault| fault.severity == Severity::Error) {
+            terminal.note(&shown(terminal, fault));
+        }
+        let names = context.checks.checks.iter().map(|check| &*check.name);
+        let hint = crate::model::source::nearest(name, names)
+            .map_or(String::new(), |near| format!(", did you mean `{near}`?"));
+        return Err(Mistyped(format!("there is no check `{name}`{hint}")).into());
+    };
+    let params = Params::given(&check.params, &pairs(params)?).map_err(Mistyped)?;
+    let here = super::now();
+    let now = here.timestamp();
+    let length = jiff::SignedDuration::try_from(context.config.triage.default_window).unwrap_or_default();
+    let time = |text: &str| when::parse(text, &here).map_err(Mistyped);
+    let to = until.map(time).transpose()?;
+    let window = match since {
+        Some(text) => Window::new(time(text)?, to.unwrap_or(now)),
+        None => Window::ending_at(to.unwrap_or(now), length),
+    };
+    let looks = context::looks_runtime()?;
+    let runner =
+        triage::Runner { tools: Arc::new(context.tools()?), memory: Arc::default(), looks: looks.handle().clone() };
+    let finding = context::runtime()?.block_on(triage::once::once(check, params, window, to.is_some(), &runner, now));
+    looks.shutdown_background();
+    if terminal.json {
+        terminal.line(&serde_json::to_string(&finding)?);
+    } else {
+        terminal.line(&text::finding(&finding, &terminal.style));
+    }
+    Ok(Exit::of_outcome(finding.outcome))
+}
+
+fn list(terminal: &Terminal, cli: &Cli) -> anyhow::Result<Exit> {
+    let context = Context::read(&cli.common)?;
+    for check in &context.checks.checks {
+        if terminal.json {
+            terminal.line(&serde_json::to_string(&json!({
+                "name": *check.name, "look": check.look, "kind": check.kind.name, "service": check.service,
+                "owner": check.owner, "class": check.class, "group": check.group, "at": check.at,
+            }))?);
+            continue;
+        }
+        let service = check.service.as_deref().unwrap_or("everything");
+        let line = format!(
+            "{:<28} {:<9} {:<13} {:<16} {}",
+            check.name,
+            text::look_name(check.look),
+            check.kind.name,
+            service,
+            check.at
+        );
+        terminal.line(&terminal.style.plain(&safe(&line)));
+    }
+    if !terminal.json {
+        let errors = context.faults.iter().filter(|fault| fault.severity == Severity::Error).count();
+        if errors > 0 {
+            terminal.note(&format!("{errors} faults: houston check validate"));
+        }
+    }
+    Ok(if context.checks.stale_files.is_empty() { Exit::Fine } else { Exit::Doubtful })
+}
+
+fn kinds(terminal: &Terminal) -> Exit {
+    for kind in KINDS {
+        if terminal.json {
+            terminal.line(&document(kind).to_string());
+        } else {
+            let name = terminal.style.paint(Paint::Strong, &format!("{:<12}", kind.name));
+            terminal.line(&format!("{name} {:<9} {}", text::look_name(kind.look), terminal.style.plain(kind.summary)));
+        }
+    }
+    Exit::Fine
+}
+
+fn kind(terminal: &Terminal, name: &str) -> anyhow::Result<Exit> {
+    let Some(kind) = evidence::kind(name) else {
+        let near = crate::model::source::nearest(name, KINDS.iter().map(|kind| kind.name));
+        let hint = near.map_or(String::new(), |near| format!(", did you mean `{near}`?"));
+        return Err(Mistyped(format!("there is no kind `{name}`{hint}")).into());
+    };
+    if terminal.json {
+        terminal.line(&document(kind).to_string());
+    } else {
+        terminal.line(&page(kind, &terminal.style));
+    }
+    Ok(Exit::Fine)
+}
+
+fn document(kind: &Kind) -> serde_json::Value {
+    json!({
+        "name": kind.name, "look": kind.look, "summary": kind.summary, "docs": kind.docs,
+        "default_expect": kind.default_expect, "attempts": kind.attempts, "example": kind.example,
+        "keys": kind.keys.iter().map(|key| json!({
+            "name": key.name, "takes": key.takes, "required": key.default.is_none(), "default": key.default,
+            "meaning": key.meaning,
+        })).collect::<Vec<_>>(),
+        "measures": kind.measures.iter().map(|measure| json!({
+            "name": measure.name, "type": measure.kind.name(), "unit": measure.unit, "meaning": measure.meaning,
+        })).collect::<Vec<_>>(),
+    })
+}
+
+/// The page of one kind: what it does, its keys, its measures, an example that works.
+fn page(kind: &Kind, style: &Style) -> String {
+    let head = |text: &str| style.paint(Paint::Strong, text);
+    let mut out = vec![format!("{}  {}", head(kind.name), kind.summary), String::new(), kind.docs.trim().to_owned()];
+    let attempts =
+        if kind.attempts > 1 { format!("; looks {} times before it accuses", kind.attempts) } else { String::new() };
+    out.push(format!("\nLook: {}{attempts}", text::look_name(kind.look)));
+    out.push(format!("\n{}", head("Keys")));
+    for key in kind.keys {
+        let default = match key.default {
+            None => "required".to_owned(),
+            Some("") => "optional".to_owned(),
+            Some(default) => format!("default {default}"),
+        };
+        out.push(format!("  {:<18} {} ({default}): {}", key.name, key.takes, key.meaning));
+    }
+    out.push(format!("\n{}", head("Measures")));
+    for measure in kind.measures {
+        out.push(format!("  {:<24} {}: {}", measure.name, measure.unit, measure.meaning));
+    }
+    if !kind.default_expect.is_empty() {
+        out.push(format!("\n{}\n  {}", head("Expected unless said otherwise"), kind.default_expect.join("\n  ")));
+    }
+    out.push(format!("\n{}", head(&format!("Example (checks.d/{})", kind.example))));
+    out.push(kind.example.to_owned());
+    style.plain(&out.join("\n"))
+}

@@ -1,0 +1,75 @@
+//! Times as people type them: `09:00`, `yesterday 14:00`, `15m`, RFC 3339.
+
+use jiff::civil::Time;
+use jiff::{SignedDuration, Timestamp, Zoned};
+
+/// Reads a time. A bare `09:00` is today's in the local zone (yesterday's where that lies ahead); `15m` is that long ago.
+///
+/// # Errors
+/// Says which forms there are.
+pub fn parse(text: &str, now: &Zoned) -> Result<Timestamp, String> {
+    let text = text.trim();
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Ok(at);
+    }
+    if text == "now" {
+        return Ok(now.timestamp());
+    }
+    if let Ok(ago) = crate::model::units::parse_duration(text.strip_suffix(" ago").unwrap_or(text)) {
+        let ago = SignedDuration::try_from(ago).map_err(|error| error.to_string())?;
+        return now.timestamp().checked_sub(ago).map_err(|error| error.to_string());
+    }
+    let (days_back, clock) = match text.split_once(' ') {
+        Some(("yesterday", clock)) => (Some(1), clock),
+        Some(("today", clock)) => (Some(0), clock),
+        _ => (None, text),
+    };
+    if let Ok(time) = clock.trim().parse::<Time>().or_else(|_| Time::strptime("%H:%M", clock.trim())) {
+        let day = |back: i64| {
+            now.date()
+                .checked_sub(jiff::Span::new().days(back))
+                .map_err(|error| error.to_string())?
+                .to_datetime(time)
+                .to_zoned(now.time_zone().clone())
+                .map(|at| at.timestamp())
+                .map_err(|error| error.to_string())
+        };
+        return match days_back {
+            Some(back) => day(back),
+            // In the small hours "since 23:50" means yesterday's.
+            None => day(0).and_then(|at| if at > now.timestamp() { day(1) } else { Ok(at) }),
+        };
+    }
+    let civil =
+        text.parse::<jiff::civil::DateTime>().or_else(|_| jiff::civil::DateTime::strptime("%Y-%m-%d %H:%M", text));
+    if let Ok(civil) = civil {
+        return civil.to_zoned(now.time_zone().clone()).map(|at| at.timestamp()).map_err(|error| error.to_string());
+    }
+    Err(format!("not a time: `{text}` (09:00, \"yesterday 14:00\", 15m, 2026-11-22T09:00:00Z)"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_read_as_people_type_them() {
+        let now: Zoned = "2026-11-22T10:00:00+01:00[Europe/Berlin]".parse().unwrap();
+        for (text, expected) in [
+            ("09:00", "2026-11-22T08:00:00Z"),
+            ("23:50", "2026-11-21T22:50:00Z"),
+            ("yesterday 14:00", "2026-11-21T13:00:00Z"),
+            ("today 09:30:15", "2026-11-22T08:30:15Z"),
+            ("15m", "2026-11-22T08:45:00Z"),
+            ("2h ago", "2026-11-22T07:00:00Z"),
+            ("2026-11-22T09:00:00Z", "2026-11-22T09:00:00Z"),
+            ("2026-11-20 08:30", "2026-11-20T07:30:00Z"),
+            ("now", "2026-11-22T09:00:00Z"),
+        ] {
+            assert_eq!(parse(text, &now).map(|at| at.to_string()), Ok(expected.to_owned()), "{text}");
+        }
+        for text in ["", "noon", "25:00", "15"] {
+            assert!(parse(text, &now).unwrap_err().contains("not a time"), "{text}");
+        }
+    }
+}

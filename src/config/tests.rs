@@ -1,0 +1,145 @@
+//! A whole configuration is read, and each mistake is shown at its own token.
+
+use std::time::Duration;
+
+use super::*;
+use crate::model::secret::SecretRef;
+use crate::response::playbook::Target;
+
+const WHOLE: &str = "\
+services:
+  checkout: { owner: team-shop, depends_on: [payments], aliases: [the till], patterns: ['(?i)pay(ment)? page'], public_name: Shop }
+  payments: { owner: team-shop }
+teams:
+  team-shop: { members: [ada, grace], channels: [desk] }
+customers:
+  acme: { identifiers: [ACME Ltd, c-17] }
+  zenith: {}
+channels:
+  desk:
+    webhook: { url: 'https://desk.example.com/houston', secret: { env: DESK } }
+escalation: { channels: [log], team: team-shop }
+announce: { channels: [desk] }
+triage: { deadline: 45s, now_window: 10m, default_window: 20m, costs: { prior: 0.4, c_miss: 30 } }
+store: { path: /var/lib/houston }
+listen:
+  tcp: 0.0.0.0:8460
+  unix: /run/houston/houston.sock
+  allowed_hosts: [Houston.example.com]
+  behind_proxy: true
+  tokens: [ { name: desk, scope: report, secret: { file: /etc/houston/desk.token } } ]
+programs: [ /usr/lib/nagios/plugins/check_disk ]
+budgets:
+  system: { concurrent: 16 }
+  hosts: { 'prometheus:9090': { concurrent: 4, per_second: 20 } }
+egress: { deny: [ 10.1.0.0/16, '*.internal.example' ] }
+";
+
+#[test]
+fn everything_is_read() {
+    let config = read("houston.yaml", WHOLE.as_bytes()).unwrap();
+    assert_eq!(config.warnings, []);
+    let checkout = &config.catalog.services["checkout"];
+    assert_eq!(checkout.owner.as_deref(), Some("team-shop"));
+    assert_eq!(
+        (checkout.depends_on.as_slice(), checkout.aliases.as_slice()),
+        (&["payments".to_owned()][..], &["the till".to_owned()][..])
+    );
+    assert!(checkout.patterns[0].is_match("the PAY page"));
+    assert_eq!(config.catalog.customer("acme LTD"), Some("acme"));
+    assert_eq!(config.channels.names().collect::<Vec<_>>(), ["desk", "log"]);
+    let target = |channel: &str, recipient: &str| Target { channel: channel.into(), recipient: recipient.into() };
+    assert_eq!(config.policy.escalate, [target("log", "operators"), target("desk", "team-shop")]);
+    assert_eq!(config.policy.announce, [target("desk", "operators")]);
+    assert_eq!(config.triage.deadline, Duration::from_secs(45));
+    assert_eq!((config.triage.costs.prior, config.triage.costs.c_miss, config.triage.costs.c_page), (0.4, 30.0, 5.0));
+    assert_eq!(config.store.path, Path::new("/var/lib/houston"));
+    assert_eq!(config.listen.tcp, Some("0.0.0.0:8460".parse().unwrap()));
+    assert_eq!(config.listen.allowed_hosts, ["houston.example.com"]);
+    let token =
+        Token { name: "desk".into(), scope: Scope::Report, secret: SecretRef::File("/etc/houston/desk.token".into()) };
+    assert_eq!(config.listen.tokens, [token]);
+    assert_eq!(config.budgets.system, Budget { concurrent: 16, per_second: None });
+    assert_eq!(config.budgets.hosts["prometheus:9090"], Budget { concurrent: 4, per_second: Some(20.0) });
+    assert_eq!(config.deny.len(), 2);
+}
+
+#[test]
+fn with_nothing_written_there_are_defaults() {
+    for text in ["", "# nothing yet\n", "{}"] {
+        let config = read("houston.yaml", text.as_bytes()).unwrap();
+        assert_eq!(config.triage, TriageSettings::default());
+        assert_eq!(config.listen.tcp, Some("127.0.0.1:8460".parse().unwrap()));
+        assert_eq!(config.policy, Policy::default());
+    }
+    assert!(load(Path::new("/nonexistent/houston.yaml")).unwrap_err()[0].message.contains("can't be read"));
+}
+
+#[test]
+fn each_mistake_is_shown_at_its_own_token_with_a_hint() {
+    for (text, line, column, message, hint) in [
+        ("servcies: {}", 1, 1, "unknown key `servcies`", "did you mean `services`?"),
+        ("services:\n  a: { ownr: x }", 2, 8, "unknown key `ownr`", "did you mean `owner`?"),
+        (
+            "services:\n  a: { depends_on: [payments] }",
+            2,
+            21,
+            "there is no service `payments`",
+            "declare it under `services`",
+        ),
+        ("teams: { shop: {} }\nservices: { a: { owner: shpo } }", 2, 25, "there is no team `shpo`", "`shop`"),
+        ("services: { a: { patterns: ['x*'] } }", 1, 29, "matches every ticket", "name the service"),
+        ("services: { a: { patterns: ['('] } }", 1, 29, "not a regular expression: unclosed group", "searched"),
+        ("services: [a]", 1, 11, "expected a map from names to services, found a list", "name"),
+        (
+            "customers: { acme: {}, b: { identifiers: [ACME] } }",
+            1,
+            43,
+            "names the customer `acme`, too",
+            "one customer",
+        ),
+        ("channels: { desk: { webhok: {} } }", 1, 21, "no such kind of channel", "did you mean `webhook`?"),
+        ("teams: { a: { channels: [desk] } }", 1, 26, "there is no channel `desk`", "channels"),
+        ("escalation: { channels: [lgo] }", 1, 26, "there is no channel `lgo`", "did you mean `log`?"),
+        ("teams: { a: {} }\nescalation: { team: a }", 2, 21, "has no channel", "add `channels"),
+        ("escalation: { channels: [] }", 1, 15, "names nobody", "remove the key"),
+        ("triage: { deadline: 60 }", 1, 21, "`60` has no unit", "`60s`"),
+        ("triage: { deadline: 1h }", 1, 21, "lies between 1.0 s and 10 m", "1 m"),
+        ("triage: { deadline: 1 m }\ntriage: {}", 2, 1, "duplicate key `triage`", "line 1"),
+        ("triage: { costs: { c_miss: 2 } }", 1, 28, "no issue unseen", "c_miss must be above 2.8571"),
+        ("triage: { costs: { c_page: 1.2 } }", 1, 28, "an issue unseen", "c_page must be above 1.5385"),
+        ("triage: { costs: { c_human: 10 } }", 1, 29, "no issue unseen", "c_miss must be above"),
+        ("triage: { costs: { c_human: 0 } }", 1, 29, "above 0", "asking a human"),
+        ("triage: { costs: { prior: 35 } }", 1, 27, "between 0 and 1", "0.35"),
+        ("listen: { tcp: 8460 }", 1, 16, "no address and port", "127.0.0.1:8460"),
+        ("listen: { tcp: '0.0.0.0:8460' }", 1, 16, "a token and a proxy", "behind_proxy"),
+        ("listen: { allowed_hosts: ['https://x'] }", 1, 27, "no host name", "without scheme"),
+        ("listen: { tokens: [ { name: a, scope: rpeort, secret: { env: X } } ] }", 1, 39, "unknown value", "`report`"),
+        (
+            "listen: { tokens: [ { name: a, scope: read, secret: hou_1 } ] }",
+            1,
+            53,
+            "a secret is not written here",
+            "env",
+        ),
+        ("programs: [check_disk]", 1, 12, "absolute path", "/usr/lib"),
+        ("budgets: { system: { concurrent: 0 } }", 1, 34, "between 1 and 1000", "8"),
+        ("budgets: { hosts: { 'a b': {} } }", 1, 21, "no host", "prometheus:9090"),
+        ("egress: { deny: ['10.0.0.0/40'] }", 1, 18, "neither an address", "10.1.0.0/16"),
+    ] {
+        let Err(errors) = read("houston.yaml", text.as_bytes()) else { panic!("{text} was read") };
+        let error = errors.first().unwrap();
+        assert_eq!((error.at.line, error.at.column), (line, column), "{text}: {error}");
+        assert!(error.message.contains(message), "{text}: {error}");
+        assert!(error.hint.as_deref().unwrap_or("").contains(hint), "{text}: {:?}", error.hint);
+        assert!(!error.source_line.is_empty() && !error.source_line.contains("hou_1"));
+    }
+}
+
+#[test]
+fn all_errors_come_at_once_and_a_prior_outside_of_its_bounds_is_a_warning() {
+    let errors = read("h.yaml", b"triage: { deadline: 5 }\nstore: 7\nnonsense: 1\n").unwrap_err();
+    assert_eq!(errors.iter().map(|error| error.at.line).collect::<Vec<_>>(), [1, 2, 3]);
+    let config = read("h.yaml", b"triage: { costs: { prior: 0.05 } }").unwrap();
+    assert!(config.warnings[0].message.contains("taken as 0.1"), "{:?}", config.warnings);
+}

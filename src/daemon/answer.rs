@@ -1,0 +1,95 @@
+//! What goes out when a request can't be served, and what a request's body may be.
+
+use std::time::Duration;
+
+use axum::extract::Request;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::de::DeserializeOwned;
+use serde_json::json;
+
+/// The largest body.
+pub const BODY_LIMIT: usize = 256 * 1024;
+/// A body must be whole after this long.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An error answer: `{"error": {"what": …, "field": …}}`.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    code: StatusCode,
+    what: String,
+    field: Option<&'static str>,
+    retry_after: Option<u32>,
+    closes: bool,
+}
+
+impl Refusal {
+    pub fn new(code: StatusCode, what: impl Into<String>) -> Self {
+        Refusal { code, what: what.into(), field: None, retry_after: None, closes: false }
+    }
+
+    /// 400 with the field that is wrong.
+    pub fn field(field: &'static str, what: impl Into<String>) -> Self {
+        Refusal { field: Some(field), ..Refusal::new(StatusCode::BAD_REQUEST, what) }
+    }
+
+    /// Seconds after which it is worth trying again.
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+
+    /// The connection ends with this answer: the rest of the request is not read.
+    pub fn closing(mut self) -> Self {
+        self.closes = true;
+        self
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut error = json!({ "what": self.what });
+        if let Some(field) = self.field {
+            error["field"] = field.into();
+        }
+        let mut response = (self.code, axum::Json(json!({ "error": error }))).into_response();
+        if let Some(seconds) = self.retry_after {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if self.closes {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+}
+
+/// Reads a JSON body: of the right type, not encoded, bounded in bytes and in time, no key twice.
+///
+/// # Errors
+/// 415, 413, 408 or 400, each saying what is wrong.
+pub async fn json_body<T: DeserializeOwned>(request: Request) -> Result<T, Refusal> {
+    let headers = request.headers();
+    if headers.contains_key(header::CONTENT_ENCODING) {
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded bodies are not read").closing());
+    }
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    if !kind.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case("application/json") {
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body must be application/json").closing());
+    }
+    let too_large = || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "a body has at most 256 KiB").closing();
+    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > BODY_LIMIT as u64) {
+        return Err(too_large());
+    }
+    let body = Limited::new(request.into_body(), BODY_LIMIT).collect();
+    let bytes = match tokio::time::timeout(BODY_TIMEOUT, body).await {
+        Err(_) => return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in 10 s").closing()),
+        Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => return Err(too_large()),
+        Ok(Err(_)) => return Err(Refusal::new(StatusCode::BAD_REQUEST, "the body broke off").closing()),
+        Ok(Ok(body)) => body.to_bytes(),
+    };
+    let bytes = if bytes.iter().all(u8::is_ascii_whitespace) { "{}".into() } else { bytes };
+    serde_json::from_slice(&bytes)
+        .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, format!("not readable: {error}")))
+}

@@ -1,0 +1,186 @@
+//! One round of one case: from an accepted ticket to exactly one verdict, whatever happens on the way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use tokio::sync::mpsc;
+
+use super::Shared;
+use crate::model::case::{Case, Event, number_text};
+use crate::model::verdict::{Phase, Verdict};
+use crate::response::escalation::{Cause, POISONED_AFTER, without_looking};
+use crate::response::next_steps;
+use crate::response::playbook::{Occasion, follow_up};
+use crate::store::{Learned, StoreError};
+use crate::triage::{self, Round, Setting};
+
+/// Less time than this is not enough to look.
+const SHORTEST_ROUND: Duration = Duration::from_millis(300);
+/// Events that wait to be written; beyond that the findings are still in the verdict.
+const EVENT_QUEUE: usize = 4_096;
+/// How often a verdict is tried to be written before the ticket is left to the next start.
+const WRITE_TRIES: u32 = 5;
+
+/// Works on a case's newest round until it has its verdict.
+pub async fn work(shared: Arc<Shared>, number: u64) {
+    if let Err(error) = round(&shared, number).await {
+        // It stays unfinished on disk: the next start, or the next tick, takes it up again.
+        tracing::error!(ticket = %number_text(number), error = %error, "a round could not be written down");
+    }
+}
+
+async fn round(shared: &Arc<Shared>, number: u64) -> Result<(), StoreError> {
+    let Some(case) = shared.store.case(number).await? else { return Err(StoreError::NoSuchTicket(number)) };
+    if case.verdict.is_some() {
+        return Ok(());
+    }
+    let now = (shared.clock)();
+    let attempts = shared.store.begin(number, now).await?;
+    let left = now.duration_until(case.deadline_at);
+    let left = Duration::try_from(left.max(SignedDuration::ZERO)).unwrap_or_default();
+
+    let unlooked = |why: &str| Round {
+        verdict: without_looking(&case, why, shared.settings.costs.prior, now),
+        templates: Vec::new(),
+        passed_with: Vec::new(),
+    };
+    let (round, cause) = if attempts > POISONED_AFTER {
+        let why =
+            format!("houston ended {POISONED_AFTER} times while it worked on this ticket, and does not try again");
+        (unlooked(&why), Cause::Crashed { attempts: POISONED_AFTER })
+    } else if left < SHORTEST_ROUND {
+        (unlooked("the deadline passed before anything could be looked at"), Cause::Late)
+    } else {
+        match looked_at(shared, &case, now, left).await {
+            Ok(round) => (round, Cause::Judged),
+            Err((why, cause)) => (unlooked(why), cause),
+        }
+    };
+    decide(shared, &case, round, cause).await
+}
+
+/// A triage under the deadline of the round.
+///
+/// # Errors
+/// It panicked, or overran all the same: the verdict is *doubtful*, and says why.
+async fn looked_at(
+    shared: &Arc<Shared>,
+    case: &Case,
+    now: Timestamp,
+    left: Duration,
+) -> Result<Round, (&'static str, Cause)> {
+    let memory = match shared.store.memory().await {
+        Ok(memory) => memory,
+        Err(error) => {
+            tracing::warn!(error = %error, "what was learned before can't be read");
+            Default::default()
+        }
+    };
+    let mut settings = shared.settings;
+    settings.deadline = left;
+    let setting = Setting {
+        checks: shared.checks.borrow().clone(),
+        catalog: Arc::clone(&shared.catalog),
+        settings,
+        runner: triage::Runner {
+            tools: Arc::clone(&shared.tools),
+            memory: Arc::new(memory),
+            looks: shared.looks.clone(),
+        },
+    };
+    let (events, queue) = mpsc::channel(EVENT_QUEUE);
+    let recorder = tokio::spawn(record(Arc::clone(shared), case.number, queue));
+    let metrics = Arc::clone(&shared.metrics);
+    let (ticket, round_number) = (case.ticket.clone(), case.round);
+    let name = number_text(case.number);
+    let triage = tokio::spawn(async move {
+        let tell = |event: Event| {
+            if let Event::Finding { finding } = &event {
+                metrics.finding(finding.look, finding.outcome.name(), Duration::from_millis(finding.took_ms));
+            }
+            let wanted = match &event {
+                Event::Look { answered, planned, .. } => answered == planned,
+                // The final verdict is written with its round.
+                Event::Verdict { verdict } => verdict.phase == Phase::Early,
+                _ => true,
+            };
+            if wanted && events.try_send(event).is_err() {
+                tracing::warn!("an event was not recorded: the store is slow");
+            }
+        };
+        triage::run(&ticket, Some(name), round_number, &setting, now, tell).await
+    });
+    let stop = triage.abort_handle();
+    let round = match tokio::time::timeout(left + Duration::from_secs(2), triage).await {
+        Ok(Ok(round)) => Ok(round),
+        Ok(Err(error)) => {
+            tracing::error!(ticket = %number_text(case.number), error = %error, "a triage failed");
+            Err(("houston failed while it looked", Cause::Crashed { attempts: 1 }))
+        }
+        Err(_) => {
+            stop.abort();
+            Err(("the deadline passed before there was a verdict", Cause::Late))
+        }
+    };
+    // What was told before the verdict stands before it in the history.
+    if tokio::time::timeout(Duration::from_secs(2), recorder).await.is_err() {
+        tracing::warn!(ticket = %number_text(case.number), "the history is behind its verdict");
+    }
+    round
+}
+
+/// Writes events down as they come, several at a time.
+async fn record(shared: Arc<Shared>, number: u64, mut queue: mpsc::Receiver<Event>) {
+    let mut batch = Vec::new();
+    while queue.recv_many(&mut batch, 256).await > 0 {
+        if let Err(error) = shared.store.append(number, (shared.clock)(), std::mem::take(&mut batch)).await {
+            tracing::warn!(ticket = %number_text(number), error = %error, "events were not recorded");
+        }
+        shared.told(number);
+    }
+}
+
+/// Ends the round: verdict and what follows from it in one transaction.
+async fn decide(shared: &Arc<Shared>, case: &Case, round: Round, cause: Cause) -> Result<(), StoreError> {
+    let mut verdict = round.verdict;
+    let now = (shared.clock)();
+    let follow = |verdict: &Verdict| {
+        let occasion = Occasion { number: case.number, round: case.round, ticket: &case.ticket, verdict, cause };
+        follow_up(&occasion, &shared.policy, now)
+    };
+    verdict.next = next_steps::next(&verdict, &shared.catalog, &follow(&verdict));
+    // Once more, for the messages carry the next steps as well.
+    let actions = follow(&verdict);
+    let learned = Learned { templates: round.templates, passed_with: round.passed_with };
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let written =
+            shared.store.decide(case.number, case.round, now, verdict.clone(), actions.clone(), learned.clone()).await;
+        match written {
+            Ok(()) => break,
+            // Somebody else ended the round: it has its one verdict.
+            Err(StoreError::AlreadyDecided { .. }) => return Ok(()),
+            Err(error) if tries >= WRITE_TRIES => return Err(error),
+            Err(error) => {
+                tracing::warn!(ticket = %number_text(case.number), error = %error, "the verdict could not be written yet");
+                tokio::time::sleep(Duration::from_millis(200 * u64::from(tries))).await;
+            }
+        }
+    }
+    let took = Duration::from_millis(verdict.took_ms);
+    shared.metrics.verdict(verdict.decision, took);
+    shared.metrics.escalations.inc_by(actions.len() as u64);
+    tracing::info!(
+        ticket = %number_text(case.number),
+        verdict = verdict.decision.name(),
+        probability = verdict.probability,
+        took_ms = verdict.took_ms,
+        escalations = actions.len(),
+        "verdict"
+    );
+    shared.told(case.number);
+    shared.outbox.notify_one();
+    Ok(())
+}

@@ -1,0 +1,252 @@
+//! The `tcp` kind: a connection, and a short dialogue over it where one is declared.
+
+use std::fmt;
+use std::sync::Arc;
+
+use regex::Regex;
+use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
+use serde::{Deserialize, Deserializer};
+
+use super::address::Address;
+use super::failure::{self, measure};
+use super::tls_options::{Ip, Tls};
+use crate::evidence::slots::without_slots;
+use crate::evidence::{Ask, Key, Kind, Looking, Probe, Sees};
+use crate::model::encode::shell_word;
+use crate::model::look::Look;
+use crate::model::measure::Type;
+use crate::model::observation::Observation;
+use crate::model::source::Diagnostic;
+use crate::model::value::Measures;
+use crate::net::budget::Budget;
+use crate::net::tcp::{Conversation, Turn};
+use crate::yaml::Node;
+
+/// The most turns of a dialogue.
+const TURNS: usize = 32;
+/// The most of what was received that is kept as a measure, in bytes.
+const KEPT: usize = 4_096;
+
+/// The kind's entry in the registry.
+pub static KIND: Kind = Kind {
+    name: "tcp",
+    look: Look::External,
+    summary: "a TCP connection, and what is said over it",
+    docs: "\
+Connects, over TLS where `tls` is given, and holds the dialogue in order. A turn waits for a line that matches `expect`
+(a regular expression; lines before it are passed over, a prompt without a line end counts once nothing follows it),
+then sends `send` with a line end, then goes on over TLS where it says `starttls: true`. What the last `expect` captured
+can be sent back: `$1`, `${name}`; `$$` is a dollar sign.
+
+Bad: the name doesn't resolve, the service refuses, resets, fails TLS, closes before an expected line came, or no such
+line comes within the time of the check.
+Unknown: our resolver doesn't answer, a guard of ours forbids the address, the target's budget left no time, 64 KiB came
+without a line as expected.
+
+Parameters can't stand here.",
+    keys: &[
+        Key { name: "address", takes: "host:port", default: None, meaning: "where to connect to" },
+        Key {
+            name: "tls",
+            takes: "true, or { ca: file, insecure: true or false, server_name: text }",
+            default: Some("no TLS"),
+            meaning: "speak TLS from the start (with a dialogue that says starttls: from there)",
+        },
+        Key {
+            name: "dialogue",
+            takes: "list of { expect: regular expression, send: text, starttls: true }",
+            default: Some("none"),
+            meaning: "what is expected and said, turn by turn",
+        },
+        Key { name: "ip", takes: "v4 or v6", default: Some("either"), meaning: "which addresses of the host to use" },
+    ],
+    measures: &[
+        measure("connected", Type::Bool, "true or false", "a connection came about"),
+        measure("duration_seconds", Type::Number, "seconds", "from the first step to the end of the dialogue"),
+        measure("connect_seconds", Type::Number, "seconds", "connecting alone"),
+        measure("received", Type::Text, "text", "what the other side said, its first 4 KiB"),
+    ],
+    default_expect: &["connected"],
+    headline: &["connected", "duration_seconds"],
+    sees: Sees::Now,
+    attempts: 2,
+    example: "external/tcp.yaml",
+    example_text: include_str!("../../../checks.d/external/tcp.yaml"),
+    read,
+    schema: |generator| generator.subschema_for::<Config>(),
+};
+
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    address: Address,
+    #[serde(default)]
+    tls: OptionalTls,
+    #[serde(default)]
+    dialogue: Vec<DialogueTurn>,
+    #[serde(default)]
+    ip: Option<Ip>,
+}
+
+#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+struct DialogueTurn {
+    expect: Option<Pattern>,
+    send: Option<String>,
+    starttls: bool,
+}
+
+/// A regular expression over a line.
+#[derive(Debug, Clone)]
+struct Pattern(Regex);
+
+impl<'de> Deserialize<'de> for Pattern {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        without_slots(&text).map_err(de::Error::custom)?;
+        let regex = regex::RegexBuilder::new(&text).size_limit(1024 * 1024).build();
+        regex.map(Pattern).map_err(|error| {
+            // The crate draws the pattern with a caret over several lines; the last one says what is wrong.
+            let text = error.to_string();
+            let last = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+            de::Error::custom(format!("not a regular expression: {last}"))
+        })
+    }
+}
+
+impl schemars::JsonSchema for Pattern {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Pattern".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "format": "regex" })
+    }
+}
+
+/// `true`, `false`, or the options, which mean `true`.
+#[derive(Debug, Default)]
+struct OptionalTls(Option<Tls>);
+
+impl<'de> Deserialize<'de> for OptionalTls {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = OptionalTls;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false, or a map of ca, insecure, server_name")
+            }
+            fn visit_bool<E: de::Error>(self, on: bool) -> Result<OptionalTls, E> {
+                Ok(OptionalTls(on.then(Tls::default)))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OptionalTls, A::Error> {
+                Tls::deserialize(MapAccessDeserializer::new(map)).map(|tls| OptionalTls(Some(tls)))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl schemars::JsonSchema for OptionalTls {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "OptionalTls".into()
+    }
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let options = generator.subschema_for::<Tls>();
+        schemars::json_schema!({ "anyOf": [{ "type": "boolean" }, options] })
+    }
+}
+
+fn read(node: &Node) -> Result<Arc<dyn Probe>, Diagnostic> {
+    let config: Config = node.read()?;
+    let at = |key: &str| node.get(key).unwrap_or(node).span.clone();
+    if config.dialogue.len() > TURNS {
+        return Err(Diagnostic::error(at("dialogue"), format!("a dialogue has at most {TURNS} turns")));
+    }
+    for turn in &config.dialogue {
+        if turn.expect.is_none() && turn.send.is_none() && !turn.starttls {
+            let message = "a turn of a dialogue says expect, send or starttls";
+            return Err(Diagnostic::error(at("dialogue"), message));
+        }
+        if let Some(send) = &turn.send {
+            without_slots(send).map_err(|error| Diagnostic::error(at("dialogue"), error.to_string()))?;
+        }
+    }
+    if config.dialogue.iter().filter(|turn| turn.starttls).count() > 1 {
+        return Err(Diagnostic::error(at("dialogue"), "starttls is said once"));
+    }
+    Ok(Arc::new(Tcp { config }))
+}
+
+#[derive(Debug)]
+struct Tcp {
+    config: Config,
+}
+
+impl Tcp {
+    fn conversation(&self, ask: &Ask) -> Conversation {
+        let Config { address, tls, dialogue, ip } = &self.config;
+        let starttls = dialogue.iter().any(|turn| turn.starttls);
+        Conversation {
+            host: address.host.clone(),
+            port: address.port,
+            ip: ip.map(Ip::version),
+            tls: tls.0.is_some() && !starttls,
+            tls_options: tls.0.as_ref().map(Tls::options).unwrap_or_default(),
+            dialogue: dialogue
+                .iter()
+                .map(|turn| Turn {
+                    expect: turn.expect.as_ref().map(|pattern| pattern.0.clone()),
+                    send: turn.send.clone(),
+                    starttls: turn.starttls,
+                })
+                .collect(),
+            budget: Budget::Service,
+            deadline: ask.deadline,
+        }
+    }
+
+    fn reproduce(&self) -> String {
+        let Config { address, tls, dialogue, .. } = &self.config;
+        let host = address.host.to_string();
+        let starttls = dialogue.iter().any(|turn| turn.starttls);
+        match &tls.0 {
+            Some(tls) if !starttls => tls.openssl(&address.to_string(), &host, None),
+            _ => {
+                let bare = host.trim_start_matches('[').trim_end_matches(']');
+                let command = if dialogue.is_empty() { "nc -vz" } else { "nc -v" };
+                format!("{command} {} {}", shell_word(bare), address.port)
+            }
+        }
+    }
+}
+
+impl Probe for Tcp {
+    fn observe<'a>(&'a self, ask: &'a Ask) -> Looking<'a> {
+        Box::pin(async move {
+            let conversed = self.conversation(ask).hold(&ask.tools.http).await;
+            let mut measures = Measures::new();
+            measures.set("connected", conversed.connected);
+            if let Some(connect) = conversed.connect {
+                measures.set("connect_seconds", connect.as_secs_f64());
+            }
+            let kept = conversed.received.get(..KEPT).unwrap_or(&conversed.received);
+            let received = ask.tools.redactor.strike(&String::from_utf8_lossy(kept));
+            measures.set("received", received.clone());
+            let observation = match &conversed.failure {
+                Some(failure) => failure::observation(failure, measures),
+                None => {
+                    measures.set("duration_seconds", conversed.total.as_secs_f64());
+                    Observation::answered(measures).took(conversed.total)
+                }
+            };
+            observation.excerpt(received).reproduce(self.reproduce())
+        })
+    }
+
+    fn system(&self) -> String {
+        self.config.address.to_string()
+    }
+}
+
+#[cfg(test)]
+mod tests;

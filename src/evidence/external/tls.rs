@@ -1,0 +1,149 @@
+//! The `tls` kind: a handshake, and what the server's certificate says.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde::Deserialize;
+
+use super::address::Address;
+use super::failure::{self, measure};
+use super::tls_options::{Ip, Tls};
+use crate::evidence::{Ask, Key, Kind, Looking, Probe, Sees};
+use crate::model::encode;
+use crate::model::look::Look;
+use crate::model::measure::Type;
+use crate::model::observation::Observation;
+use crate::model::source::Diagnostic;
+use crate::model::value::Measures;
+use crate::net::budget::Budget;
+use crate::net::tls::{Handshake, Report};
+use crate::yaml::Node;
+
+/// The kind's entry in the registry.
+pub static KIND: Kind = Kind {
+    name: "tls",
+    look: Look::External,
+    summary: "a TLS handshake, and how long the certificate lasts",
+    docs: "\
+Shakes hands once and reads the chain as the server shows it. A certificate that can't be verified doesn't end the
+handshake: `verified` is then false, `failure` says why, and expiry and names are known all the same.
+
+Bad: `verified` is false (expired, for another name, self-signed, of an issuer that isn't trusted, not valid yet), or
+there is no handshake at all: the name doesn't resolve, the service refuses, resets, stays silent, speaks no TLS 1.2 or
+1.3. That a certificate will expire is odd rather than bad: `{ that: expiry_days > 14, else: odd }`.
+Unknown: our resolver doesn't answer, a guard of ours forbids the address, the target's budget left no time, the CA file
+can't be read.
+
+Revocation isn't asked for. Parameters can't stand here.",
+    keys: &[
+        Key { name: "address", takes: "host:port", default: None, meaning: "where to shake hands" },
+        Key {
+            name: "server_name",
+            takes: "host name",
+            default: Some("the host of the address"),
+            meaning: "the name that is asked for and verified",
+        },
+        Key {
+            name: "ca",
+            takes: "path of a PEM file",
+            default: Some("the system's roots"),
+            meaning: "the roots to trust instead",
+        },
+        Key { name: "ip", takes: "v4 or v6", default: Some("either"), meaning: "which addresses of the host to use" },
+    ],
+    measures: &[
+        measure("verified", Type::Bool, "true or false", "the chain is trusted, in date, and for the name"),
+        measure("failure", Type::Text, "text", "what is wrong with the certificate; empty where it is verified"),
+        measure(
+            "expiry_days",
+            Type::Number,
+            "days",
+            "until the first certificate of the chain expires; negative after it",
+        ),
+        measure("not_after", Type::Text, "RFC 3339", "when the server's own certificate expires"),
+        measure("names", Type::List, "list of texts", "the names and addresses that the certificate is for"),
+        measure("version", Type::Text, "text", "`TLSv1.3`, `TLSv1.2`"),
+        measure("issuer", Type::Text, "text", "who vouches for the server's own certificate"),
+    ],
+    default_expect: &["verified"],
+    headline: &["verified", "expiry_days"],
+    sees: Sees::Now,
+    attempts: 2,
+    example: "external/tls.yaml",
+    example_text: include_str!("../../../checks.d/external/tls.yaml"),
+    read,
+    schema: |generator| generator.subschema_for::<Config>(),
+};
+
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct Config {
+    address: Address,
+    #[serde(default)]
+    server_name: Option<String>,
+    #[serde(default)]
+    ca: Option<PathBuf>,
+    #[serde(default)]
+    ip: Option<Ip>,
+}
+
+fn read(node: &Node) -> Result<Arc<dyn Probe>, Diagnostic> {
+    let config: Config = node.read()?;
+    let tls = Tls { ca: config.ca, insecure: false, server_name: config.server_name };
+    Ok(Arc::new(TlsProbe { address: config.address, tls, ip: config.ip }))
+}
+
+#[derive(Debug)]
+struct TlsProbe {
+    address: Address,
+    tls: Tls,
+    ip: Option<Ip>,
+}
+
+impl Probe for TlsProbe {
+    fn observe<'a>(&'a self, ask: &'a Ask) -> Looking<'a> {
+        Box::pin(async move {
+            let handshake = Handshake {
+                host: self.address.host.clone(),
+                port: self.address.port,
+                ip: self.ip.map(Ip::version),
+                tls: self.tls.options(),
+                budget: Budget::Service,
+                deadline: ask.deadline,
+            };
+            let observation = match handshake.report(&ask.tools.http).await {
+                Ok(report) => answered(&report, ask),
+                Err(failure) => failure::observation(&failure, Measures::new()),
+            };
+            let host = self.address.host.to_string();
+            observation.reproduce(self.tls.openssl(&self.address.to_string(), &host, None))
+        })
+    }
+
+    fn system(&self) -> String {
+        self.address.to_string()
+    }
+}
+
+fn answered(report: &Report, ask: &Ask) -> Observation {
+    let mut measures = Measures::new();
+    let failure = report.shown.failure.clone();
+    measures.set("verified", failure.is_none()).set("failure", failure.unwrap_or_default());
+    if let Some(version) = report.shown.version {
+        measures.set("version", version.replace('_', "."));
+    }
+    if let Some(shown) = &report.shown.certificates {
+        if let Some(expiry) = shown.expiry {
+            measures.set("expiry_days", ask.now.duration_until(expiry).as_secs_f64() / 86_400.0);
+        }
+        if let Some(not_after) = shown.not_after {
+            measures.set("not_after", not_after.to_string());
+        }
+        let names: Vec<_> = shown.names.iter().map(|name| encode::terminal(name)).collect();
+        measures.set("names", names).set("issuer", encode::terminal(&shown.issuer));
+    }
+    Observation::answered(measures).took(report.timings.total)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,56 @@
+//! `tls: { ca, insecure, server_name }`, as the kinds of this look write it.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::model::encode::shell_word;
+use crate::net::http::{IpVersion, TlsOptions};
+
+/// How a server's certificate is checked.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Tls {
+    /// PEM file of roots to trust instead of the system's.
+    pub(super) ca: Option<PathBuf>,
+    /// Accept any certificate.
+    pub(super) insecure: bool,
+    /// Ask for, and verify, this name instead of the host's.
+    pub(super) server_name: Option<String>,
+}
+
+impl Tls {
+    pub(super) fn options(&self) -> TlsOptions {
+        TlsOptions { ca: self.ca.clone(), insecure: self.insecure, server_name: self.server_name.clone() }
+    }
+
+    /// An `openssl s_client` that shakes hands in the same way.
+    pub(super) fn openssl(&self, address: &str, host: &str, starttls: Option<&str>) -> String {
+        let name = self.server_name.as_deref().unwrap_or(host);
+        let mut line = format!("openssl s_client -connect {} -servername {}", shell_word(address), shell_word(name));
+        if let Some(ca) = &self.ca {
+            line += &format!(" -CAfile {}", shell_word(&ca.to_string_lossy()));
+        }
+        if let Some(protocol) = starttls {
+            line += &format!(" -starttls {protocol}");
+        }
+        line + " -verify_return_error </dev/null"
+    }
+}
+
+/// Which version of IP to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Ip {
+    V4,
+    V6,
+}
+
+impl Ip {
+    pub(super) fn version(self) -> IpVersion {
+        match self {
+            Ip::V4 => IpVersion::V4,
+            Ip::V6 => IpVersion::V6,
+        }
+    }
+}
