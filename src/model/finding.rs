@@ -84,10 +84,14 @@ impl Finding {
         if let Some(unknown) = &self.unknown {
             return unknown.why.clone();
         }
-        if let Some(held) = self.held.first() {
-            let shown: Vec<String> =
-                self.observed.iter().take(2).map(|(name, value)| format!("{name} {}", value.show(40))).collect();
-            return if shown.is_empty() { held.clone() } else { shown.join(", ") };
+        let shown: Vec<String> =
+            self.observed.iter().take(2).map(|(name, value)| format!("{name} {}", value.show(40))).collect();
+        match (self.notes.first(), self.held.first()) {
+            // A probe that has several measures says in its first note what they come to.
+            (Some(note), None) => return note.clone(),
+            _ if !shown.is_empty() => return shown.join(", "),
+            (_, Some(held)) => return held.clone(),
+            _ => {}
         }
         self.outcome.name().to_owned()
     }
