@@ -23,6 +23,7 @@ fn ask(moment: Moment) -> Ask {
         now: second(NOW),
         window: Window::new(second(NOW - 900), second(NOW - 300)),
         moment,
+        since: second(NOW - 900),
         params: Params::default(),
         customer: None,
         attempt: 1,
