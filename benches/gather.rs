@@ -89,7 +89,7 @@ impl Probe for Nap {
 #[derive(Clone, Copy)]
 enum Mood {
     Good,
-    /// One weak accuser, half of the rest blind: not decided before the last answer.
+    /// One that accuses, half of the rest blind: outvoted, and open until the last answer.
     Mixed,
 }
 
@@ -98,7 +98,7 @@ fn checks(count: usize, mood: Mood) -> Arc<CheckSet> {
     let mut text = "service: shop\nchecks:\n".to_owned();
     for number in 0..count {
         let (answer, class) = match mood {
-            Mood::Mixed if number == 0 => ("bad", "hint"),
+            Mood::Mixed if number == 0 => ("bad", "strong"),
             Mood::Mixed if number % 2 == 1 => ("blind", "fair"),
             _ => ("good", "fair"),
         };
