@@ -32,6 +32,28 @@ pub enum HeaderText {
     Secret(SecretRef),
 }
 
+/// That a system has nothing to tell, and what that means.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AbsentMeans {
+    healthy: bool,
+    because: String,
+}
+
+impl AbsentMeans {
+    /// The reason why nothing is a good sign; `None` where it isn't.
+    ///
+    /// # Errors
+    /// There is no reason.
+    pub fn because(declared: Spanned<Self>) -> Result<Option<String>, Diagnostic> {
+        if declared.value.because.trim().is_empty() {
+            return Err(Diagnostic::error(declared.at, "`absent_means` needs the reason why no data is no problem")
+                .hint("because: the counter does not exist before the first error"));
+        }
+        Ok(declared.value.healthy.then_some(declared.value.because))
+    }
+}
+
 /// Headers that are sent, and headers that are sent but never shown.
 pub type Headers = (Vec<(String, String)>, Vec<(String, Secret)>);
 

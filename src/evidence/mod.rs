@@ -25,6 +25,7 @@ pub mod use_case;
 
 mod endpoint;
 mod log_source;
+mod series;
 pub mod slots;
 mod tools;
 
@@ -34,6 +35,7 @@ pub use tools::{Setup, Tools};
 #[rustfmt::skip] // a line a kind
 pub static KINDS: &[&Kind] = &[
     &internal::prometheus::KIND,
+    &internal::metrics::KIND,
     &external::http::KIND,
     &external::tcp::KIND,
     &external::tls::KIND,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::super::endpoint::{Endpoint, HeaderText};
+use super::super::endpoint::{AbsentMeans, Endpoint, HeaderText};
 use super::super::slots::PromqlTemplate;
 use super::super::{Ask, Key, Kind, Looking, Probe, Sees};
 use crate::model::look::Look;
@@ -21,14 +21,12 @@ use crate::yaml::{Node, Spanned};
 
 mod companion;
 mod observe;
-mod summary;
 
 /// What stands under `prometheus:`.
 #[derive(Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct Config {
     /// Where the API is, without `/api/v1/…`.
-    #[schemars(with = "String")]
     url: Spanned<String>,
     /// PromQL; parameters may stand in label values in double quotes.
     query: PromqlTemplate,
@@ -43,13 +41,6 @@ struct Config {
     headers: Option<Spanned<BTreeMap<String, HeaderText>>>,
     #[serde(default)]
     bearer_token: Option<SecretRef>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct AbsentMeans {
-    healthy: bool,
-    because: String,
 }
 
 /// A query, ready to be asked.
@@ -79,14 +70,7 @@ fn read(node: &Node) -> Result<Arc<dyn Probe>, Diagnostic> {
     {
         return Err(Diagnostic::error(step.at.clone(), "the step is shorter than a second"));
     }
-    let absent_is_healthy = match config.absent_means {
-        Some(Spanned { at, value }) if value.because.trim().is_empty() => {
-            return Err(Diagnostic::error(at, "`absent_means` needs the reason why no data is no problem")
-                .hint("because: the counter does not exist before the first error"));
-        }
-        Some(Spanned { value, .. }) => value.healthy.then_some(value.because),
-        None => None,
-    };
+    let absent_is_healthy = config.absent_means.map(AbsentMeans::because).transpose()?.flatten();
     let step = config.step.map(|step| step.value.0);
     Ok(Arc::new(Query { endpoint, query: config.query, step, absent_is_healthy }))
 }
@@ -172,6 +156,7 @@ Recording rules and a label `job=\"…\"` in the selectors make for the best ans
     sees: Sees::Past,
     attempts: 2,
     example: "internal/prometheus.yaml",
+    example_text: include_str!("../../../checks.d/internal/prometheus.yaml"),
     read,
     schema: |generator| generator.subschema_for::<Config>(),
 };

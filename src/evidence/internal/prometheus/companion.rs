@@ -5,7 +5,7 @@ use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use super::summary;
+use super::super::super::series;
 use crate::net::prometheus::selectors::{Reads, Selector};
 use crate::net::prometheus::{Data, NoAnswer, Server};
 
@@ -74,7 +74,7 @@ async fn values(server: &Server, query: &str, at: Timestamp, deadline: Instant) 
     match server.instant(query, at, deadline).await {
         Ok(answer) if answer.partial || !answer.warnings.is_empty() => Err("it was answered in part".to_owned()),
         Ok(answer) => match answer.data {
-            Data::Vector(series) => Ok(summary::moment(&series).values.into_values().collect()),
+            Data::Vector(series) => Ok(series::moment(&series).values.into_values().collect()),
             _ => Err("it was not answered with a vector".to_owned()),
         },
         Err(NoAnswer::Wire(failure)) => Err(failure.what),

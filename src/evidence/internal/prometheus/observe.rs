@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::super::super::Ask;
+use super::super::super::series::{self, Moment};
 use super::companion::{self, Liveness};
-use super::summary::{self, Moment};
 use super::{AGE_LIMIT, Query};
 use crate::model::encode;
 use crate::model::observation::{Observation, Unknown, UnknownKind};
@@ -25,7 +25,7 @@ const POINTS: usize = 60;
 pub(super) struct Grid {
     from: Timestamp,
     step: Duration,
-    points: usize,
+    pub(super) points: usize,
 }
 
 impl Grid {
@@ -50,10 +50,6 @@ impl Grid {
 
     fn earlier(self, by: SignedDuration) -> Option<Self> {
         Some(Grid { from: self.from.checked_sub(by).ok()?, ..self })
-    }
-
-    pub(super) fn points(self) -> usize {
-        self.points
     }
 
     pub(super) fn to(self) -> Timestamp {
@@ -146,7 +142,7 @@ impl Query {
         let single = grid.points == 1;
 
         let mut measures =
-            if single { steps.first().map(Moment::measures).unwrap_or_default() } else { summary::window(&steps) };
+            if single { steps.first().map(Moment::measures).unwrap_or_default() } else { series::window(&steps) };
         if let Some(age) = liveness.age() {
             measures.set("age_seconds", age.max(0.0));
         }
@@ -302,16 +298,16 @@ fn steps_of(answer: Answer, grid: Grid) -> Result<Vec<Moment>, String> {
     match answer.data {
         Data::Vector(series) if grid.points == 1 => {
             numbers(&series)?;
-            Ok(vec![summary::moment(&series)])
+            Ok(vec![series::moment(&series)])
         }
         Data::Scalar(point) if grid.points == 1 => {
             let labels = Default::default();
-            Ok(vec![summary::moment(&[Series { labels, points: vec![point], histograms: false }])])
+            Ok(vec![series::moment(&[Series { labels, points: vec![point], histograms: false }])])
         }
         Data::Matrix(series) if grid.points > 1 => {
             numbers(&series)?;
             let from = grid.from.as_millisecond() as f64 / 1e3;
-            Ok(summary::steps(&series, from, grid.step.as_secs_f64(), grid.points))
+            Ok(series::steps(&series, from, grid.step.as_secs_f64(), grid.points))
         }
         Data::Matrix(_) => Err("the query yields a range vector; wrap it, for example in rate(…)".to_owned()),
         Data::Text(_) => Err("the query yields a text and not a number".to_owned()),

@@ -13,7 +13,7 @@ use super::step::{Capture, Expect, Step};
 use crate::evidence::Ask;
 use crate::evidence::slots::SlotError;
 use crate::expect::{Held, Usual};
-use crate::model::observation::{Broken, Fault, Observation, Phase, Seen, Unknown, UnknownKind};
+use crate::model::observation::{Broken, Fault, Observation, Seen, Unknown, UnknownKind};
 use crate::model::params::Params;
 use crate::model::secret::{Redactor, Secret};
 use crate::model::units::show_duration;

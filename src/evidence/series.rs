@@ -1,4 +1,4 @@
-//! From series to measures: one moment, or a window point by point. Pure.
+//! From series to measures: one moment, or a window point by point. Pure; for the kinds that read series.
 
 use std::collections::BTreeMap;
 
@@ -7,11 +7,11 @@ use crate::model::value::{Measures, Value, show_number};
 use crate::net::prometheus::Series;
 
 /// The most series that are kept by their labels.
-pub(super) const NAMED_SERIES: usize = 200;
+pub const NAMED_SERIES: usize = 200;
 
 /// What series say at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Moment {
+pub struct Moment {
     pub values: BTreeMap<String, f64>,
     /// Series whose value is NaN: a division by zero, or nothing to divide.
     pub not_numbers: usize,
@@ -61,7 +61,7 @@ fn extremes(values: impl Iterator<Item = f64>) -> (Option<f64>, Option<f64>) {
 }
 
 /// The last value of each series.
-pub(super) fn moment(series: &[Series]) -> Moment {
+pub fn moment(series: &[Series]) -> Moment {
     let names = distinct_names(series);
     let mut out = Moment::default();
     for one in series {
@@ -73,7 +73,7 @@ pub(super) fn moment(series: &[Series]) -> Moment {
 }
 
 /// What series say at each of the steps from `from` (seconds since 1970) on; a step without data is empty.
-pub(super) fn steps(series: &[Series], from: f64, step: f64, count: usize) -> Vec<Moment> {
+pub fn steps(series: &[Series], from: f64, step: f64, count: usize) -> Vec<Moment> {
     let names = distinct_names(series);
     let mut out = vec![Moment::default(); count];
     for one in series {
@@ -91,7 +91,7 @@ pub(super) fn steps(series: &[Series], from: f64, step: f64, count: usize) -> Ve
 }
 
 /// The measures of a whole window: the last value, the extremes of all points, every series that there was.
-pub(super) fn window(steps: &[Moment]) -> Measures {
+pub fn window(steps: &[Moment]) -> Measures {
     let with_data = || steps.iter().filter(|moment| !moment.is_empty());
     let mut measures = with_data().next_back().map(Moment::measures).unwrap_or_default();
     let (minimum, maximum) = extremes(with_data().flat_map(|moment| moment.values.values().copied()));
@@ -104,7 +104,8 @@ pub(super) fn window(steps: &[Moment]) -> Measures {
 }
 
 impl Moment {
-    fn add(&mut self, labels: String, value: f64) {
+    /// Keeps a value under its labels; NaN is counted instead.
+    pub fn add(&mut self, labels: String, value: f64) {
         if value.is_nan() {
             self.not_numbers += 1;
         } else {
@@ -119,12 +120,14 @@ fn distinct_names(series: &[Series]) -> usize {
     names.len()
 }
 
-/// `{code="500",job="shop"}`; with the metric's name in front where there are several.
 fn labels(series: &Series, names: usize) -> String {
     let name = series.labels.get("__name__").filter(|_| names > 1).map_or("", String::as_str);
-    let labels: Vec<String> = series
-        .labels
-        .iter()
+    written(name, series.labels.iter().map(|(label, value)| (label.as_str(), value.as_str())))
+}
+
+/// `{code="500",job="shop"}`, with the metric's name in front where one is given; the labels come sorted.
+pub fn written<'a>(name: &str, labels: impl Iterator<Item = (&'a str, &'a str)>) -> String {
+    let labels: Vec<String> = labels
         .filter(|(label, _)| *label != "__name__")
         .map(|(label, value)| format!("{label}=\"{}\"", promql_string(value)))
         .collect();
