@@ -3,4 +3,6 @@
 mod looking;
 
 mod nginx;
+mod plugins;
+mod prometheus;
 mod shop_logs;
