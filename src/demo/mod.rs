@@ -132,7 +132,8 @@ impl Shop {
         let names = UdpSocket::bind((Ipv4Addr::LOCALHOST, options.names_port)).await;
         let names = names.map_err(|error| refused("shop's name server", options.names_port, error))?;
         let tls_address = local(&secured, "shop over TLS", options.tls_port)?;
-        let names_address = names.local_addr().map_err(|error| refused("shop's name server", options.names_port, error))?;
+        let names_address =
+            names.local_addr().map_err(|error| refused("shop's name server", options.names_port, error))?;
         let lock = directory::prepare(&options.directory)?;
         let tls = secure::certificate(&options.directory).map_err(StartError::Certificate)?;
 

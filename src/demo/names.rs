@@ -103,9 +103,12 @@ mod tests {
 
     #[test]
     fn it_knows_the_shop_and_nothing_else() {
-        for (name, kind, code, answers) in
-            [("shop.example", 1, 0, 1), ("WWW.Shop.Example", 1, 0, 1), ("shop.example", 28, 0, 0), ("other.example", 1, 3, 0)]
-        {
+        for (name, kind, code, answers) in [
+            ("shop.example", 1, 0, 1),
+            ("WWW.Shop.Example", 1, 0, 1),
+            ("shop.example", 28, 0, 0),
+            ("other.example", 1, 3, 0),
+        ] {
             let answer = answer(&question(name, kind)).unwrap();
             assert_eq!((answer[3] & 0x0f, answer[7]), (code, answers), "{name}");
             assert_eq!(answer[..2], [0xab, 0xcd]);

@@ -55,7 +55,12 @@ pub fn certificate(directory: &Path) -> Result<TlsAcceptor, Failure> {
 }
 
 /// Serves until told to stop.
-pub fn serve(listener: TcpListener, tls: TlsAcceptor, router: Router, stopping: CancellationToken) -> Vec<JoinHandle<()>> {
+pub fn serve(
+    listener: TcpListener,
+    tls: TlsAcceptor,
+    router: Router,
+    stopping: CancellationToken,
+) -> Vec<JoinHandle<()>> {
     let address = listener.local_addr();
     let (ready, queue) = mpsc::channel(QUEUE);
     let shaking = tokio::spawn(shake_hands(listener, tls, ready, stopping.clone()));

@@ -369,7 +369,16 @@ async fn a_closed_shop_gives_its_ports_and_its_directory_back() {
     poll("a request that hangs", || shop.inner.hanging.available_permits() < 64).await;
     shop.stop().await;
     assert_eq!(hanging.await.unwrap().0, 200, "a request that hangs doesn't keep the shop open");
-    let again = Options { directory, shop_port: port, admin_port, past_hours: 0, live_rate: 0.0, seed: 1, tls_port: 0, names_port: 0 };
+    let again = Options {
+        directory,
+        shop_port: port,
+        admin_port,
+        past_hours: 0,
+        live_rate: 0.0,
+        seed: 1,
+        tls_port: 0,
+        names_port: 0,
+    };
     let again = Shop::start(again).await.unwrap();
     assert_eq!(shop_asked(&again, "GET", "/healthz", None).await.0, 200);
 }
