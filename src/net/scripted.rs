@@ -9,7 +9,7 @@ use std::time::Duration;
 use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
 use hickory_resolver::proto::rr::{RData, Record};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
@@ -184,11 +184,6 @@ impl Identity {
         })
         .await
     }
-}
-
-/// Copies both ways until one side ends.
-pub(crate) async fn join(mut a: impl AsyncRead + AsyncWrite + Unpin, mut b: impl AsyncRead + AsyncWrite + Unpin) {
-    let _ = tokio::io::copy_bidirectional(&mut a, &mut b).await;
 }
 
 /// What a name server of the tests' own says to the n-th question (from 0).

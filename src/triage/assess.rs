@@ -13,7 +13,8 @@ use crate::model::memory::Memory;
 use crate::model::observation::{Broken, Fault, Observation, Seen, Unknown, UnknownKind};
 use crate::model::value::{Measures, Value};
 use crate::model::window::{Moment, Window};
-use crate::stats::usual;
+use crate::stats::nature::Nature;
+use crate::stats::usual::{Comparison, compare};
 
 use super::judge;
 use super::plan::{LeftOut, Question};
@@ -128,14 +129,19 @@ fn hold_one(expectation: &Expectation, seen: &Observation) -> Held {
     }
 }
 
+/// The measures that say of how many events a ratio of the same observation is one.
+const COUNTS: [&str; 2] = ["requests", "lines"];
+
 fn is_usual(seen: &Observation, name: &str, value: f64) -> Usual {
     let past = seen.past.get(name).map_or(&[][..], Vec::as_slice);
     let window = seen.window.map(|window| window.seconds());
-    match usual::compare(value, past, usual::nature(name, window)) {
-        usual::Comparison::Usual => Usual::Yes,
-        usual::Comparison::Unusual { low, high } => Usual::No { usually: usual::show_range(low, high) },
-        usual::Comparison::Unknown { needs } => {
-            Usual::Unknown { why: format!("what is usual for {name} is not known yet: {needs}") }
+    let of = COUNTS.iter().find_map(|count| seen.measures.number(count));
+    let comparison = compare(value, past, Nature::of_measure(name, window, of));
+    match comparison {
+        Comparison::Usual { .. } => Usual::Yes,
+        Comparison::Unusual { .. } => Usual::No { usually: comparison.usually() },
+        Comparison::Unknown(lack) => {
+            Usual::Unknown { why: format!("what is usual for {name} is not known yet: {lack}") }
         }
     }
 }

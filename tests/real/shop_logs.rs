@@ -12,7 +12,16 @@ use crate::lab::{get, until};
 async fn shop(past_hours: u32, live_rate: f64) -> (tempfile::TempDir, Shop) {
     let place = tempfile::tempdir().unwrap();
     let directory = place.path().join("shop");
-    let options = Options { directory, shop_port: 0, admin_port: 0, tls_port: 0, names_port: 0, past_hours, live_rate, ..Options::default() };
+    let options = Options {
+        directory,
+        shop_port: 0,
+        admin_port: 0,
+        tls_port: 0,
+        names_port: 0,
+        past_hours,
+        live_rate,
+        ..Options::default()
+    };
     (place, Shop::start(options).await.unwrap())
 }
 

@@ -19,7 +19,8 @@ async fn banner(greeting: &'static str, answers: &'static [(&'static str, &'stat
             line.push(byte);
             if byte == b'\n' {
                 let said = String::from_utf8_lossy(&line).trim_end().to_owned();
-                let answer = answers.iter().find(|(asked, _)| *asked == said).map_or("500 what?\r\n", |(_, answer)| answer);
+                let answer =
+                    answers.iter().find(|(asked, _)| *asked == said).map_or("500 what?\r\n", |(_, answer)| answer);
                 let _ = stream.write_all(answer.as_bytes()).await;
                 line.clear();
             }
@@ -40,7 +41,11 @@ async fn a_connection_alone_is_good() {
 
 #[tokio::test]
 async fn a_dialogue_is_held_and_captures_are_sent_back() {
-    let server = banner("220-hello\r\n220 mail.example ESMTP\r\n", &[("EHLO mail.example", "250 hi\r\n"), ("QUIT", "221 bye\r\n")]).await;
+    let server = banner(
+        "220-hello\r\n220 mail.example ESMTP\r\n",
+        &[("EHLO mail.example", "250 hi\r\n"), ("QUIT", "221 bye\r\n")],
+    )
+    .await;
     let text = format!(
         "address: {}\ndialogue:\n  - {{ expect: '^220 (\\S+)', send: 'EHLO $1' }}\n  - {{ expect: '^250', send: QUIT }}\n  - {{ expect: '^221' }}",
         server.address
@@ -87,7 +92,8 @@ async fn those_who_do_not_answer_as_expected_are_bad() {
 
 #[tokio::test]
 async fn a_flood_ends_at_its_cap() {
-    let flood = scripted::tcp(|_, mut stream| async move { while stream.write_all(&[b'x'; 4_096]).await.is_ok() {} }).await;
+    let flood =
+        scripted::tcp(|_, mut stream| async move { while stream.write_all(&[b'x'; 4_096]).await.is_ok() {} }).await;
     let text = format!("address: {}\ndialogue: [ {{ expect: '^220' }} ]", flood.address);
     let observation = look(&KIND, &text, &ask()).await;
     assert_eq!(blindness(&observation).0, UnknownKind::Incomplete);

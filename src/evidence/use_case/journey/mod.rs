@@ -46,10 +46,17 @@ value, in the values of headers, `json`, `form` and `body`. Nothing that a ticke
 
 Declare `attempts: 3` and `control: synthetic`, so that a failure that is the customer's alone can be proof.",
     keys: &[
-        key("get, head, post, put, patch, delete", "URL", None, "exactly one of them: the request"),
+        key("get", "URL", Some("one method is required"), "asks for it"),
+        key("head", "URL", Some("one method is required"), "asks for its headers"),
+        key("post", "URL", Some("one method is required"), "sends to it"),
+        key("put", "URL", Some("one method is required"), "replaces it"),
+        key("patch", "URL", Some("one method is required"), "changes it"),
+        key("delete", "URL", Some("one method is required"), "deletes it"),
         key("name", "text", Some("method and path"), "what the step is called in findings"),
         key("headers", "map of texts or secrets", Some("none"), "sent with the request"),
-        key("json / form / body", "value / map / text", Some("none"), "what is sent, with its content type"),
+        key("json", "JSON value", Some("none"), "sent as JSON; at most one of json, form, body"),
+        key("form", "map of texts", Some("none"), "sent as a form"),
+        key("body", "text", Some("none"), "sent as plain text"),
         key("bearer_token", "secret", Some("none"), "sent as `Authorization: Bearer …`"),
         key("basic", "{ user, password: secret }", Some("none"), "sent as `Authorization: Basic …`"),
         key(

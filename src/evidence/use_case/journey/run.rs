@@ -13,7 +13,7 @@ use super::step::{Capture, Expect, Step};
 use crate::evidence::Ask;
 use crate::evidence::slots::SlotError;
 use crate::expect::{Held, Usual};
-use crate::model::observation::{Broken, Fault, Observation, Phase, Seen, Unknown, UnknownKind};
+use crate::model::observation::{Broken, Fault, Observation, Seen, Unknown, UnknownKind};
 use crate::model::params::Params;
 use crate::model::secret::{Redactor, Secret};
 use crate::model::units::show_duration;
@@ -320,14 +320,7 @@ impl Run<'_> {
                 format!("only {} of the journey's {} were left for it", show_duration(waited), show_duration(total)),
             )),
             Reason::Guard => End::Blind(Unknown::new(UnknownKind::Refused, failure.what)),
-            Reason::Ours => {
-                let kind = match failure.phase {
-                    _ if failure.capped => UnknownKind::Incomplete,
-                    Phase::Resolve => UnknownKind::Unreachable,
-                    _ => UnknownKind::TimedOut,
-                };
-                End::Blind(Unknown::new(kind, failure.what))
-            }
+            Reason::Ours => End::Blind(Unknown::new(failure.unknown, failure.what)),
         }
     }
 

@@ -160,7 +160,6 @@ fn ask(params: &[(&str, &str)], time: Duration) -> Ask {
         usual: Vec::new(),
         deadline: Instant::now() + time,
         memory: Arc::new(Memory::default()),
-        attempt: 1,
         check: "buy-a-book".into(),
         tools: tools(),
     }
