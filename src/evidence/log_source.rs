@@ -230,11 +230,11 @@ pub fn blindness(question: &Question, opened: &Opened, coverage: &Coverage, move
         .iter()
         .filter(|gap| gap.modified.is_none_or(|modified| modified >= from - SLACK))
         .collect();
-    if opened.snapshot.members.is_empty() {
-        if let Some(gap) = gaps.first() {
-            let kind = if gap.forbidden { UnknownKind::Refused } else { UnknownKind::Unreachable };
-            return Some(Unknown::new(kind, sentences(gaps.iter().map(|gap| gap.why.as_str()))));
-        }
+    if let Some(gap) = gaps.first()
+        && opened.snapshot.members.is_empty()
+    {
+        let kind = if gap.forbidden { UnknownKind::Refused } else { UnknownKind::Unreachable };
+        return Some(Unknown::new(kind, sentences(gaps.iter().map(|gap| gap.why.as_str()))));
     }
     match opened.gate.halted() {
         Some(Halt::Deadline | Halt::Dropped) if !coverage.incomplete.is_empty() => {

@@ -334,7 +334,7 @@ impl Member {
             let from = self.length.saturating_sub(reach);
             let mut lines = Lines::new(Stretch { file: &self.file, at: from, end: self.length, gate });
             let mut last = None;
-            while let Ok(Some(line)) = lines.next() {
+            while let Ok(Some(line)) = lines.read() {
                 if let Some(stamp) = recogniser.stamp(line.bytes)
                     && stamp.at <= limit
                 {
