@@ -36,6 +36,7 @@ pub use tools::{Setup, Tools};
 pub static KINDS: &[&Kind] = &[
     &internal::prometheus::KIND,
     &internal::metrics::KIND,
+    &internal::plugin::KIND,
     &external::http::KIND,
     &external::tcp::KIND,
     &external::tls::KIND,
@@ -58,6 +59,8 @@ pub struct Ask {
     /// The span to look at, for kinds that answer over a span.
     pub window: Window,
     pub moment: Moment,
+    /// When the trouble is said to have begun: what lies after it is no measure of what is usual.
+    pub since: jiff::Timestamp,
     /// The declared parameters with their values, for the slots of the probe.
     pub params: Params,
     /// Look at this customer's share only (kinds that declare a `customer` field).

@@ -8,7 +8,7 @@ use crate::checks::{Check, Control, Expectation};
 use crate::evidence::Kind;
 use crate::expect::{Held, Usual};
 use crate::model::finding::Finding;
-use crate::model::look::{Outcome, Relation};
+use crate::model::look::{Look, Outcome};
 use crate::model::memory::Memory;
 use crate::model::observation::{Broken, Fault, Observation, Seen, Unknown, UnknownKind};
 use crate::model::value::{Measures, Value};
@@ -243,6 +243,7 @@ pub fn not_applicable(left_out: &LeftOut) -> Finding {
         proof_capable: false,
         params: Default::default(),
         customer: None,
+        since: jiff::Timestamp::MIN,
         moments: Vec::new(),
         control: None,
     };
@@ -401,16 +402,19 @@ fn soften(finding: &mut Finding, check: &Check, scope: &Scope, memory: &Memory) 
     }
 }
 
-/// The worst outcome of each look.
-pub fn by_look(findings: &[Finding]) -> BTreeMap<crate::model::look::Look, Outcome> {
+/// The worst outcome of each look. Silence that nobody waits for colours a look only where nothing else answered.
+pub fn by_look(findings: &[Finding]) -> BTreeMap<Look, Outcome> {
     let mut looks = BTreeMap::new();
-    for finding in findings.iter().filter(|finding| finding.outcome != Outcome::NotApplicable) {
-        // A weak relation doesn't colour a look: a dependency's trouble is shown among the findings.
-        if finding.relation == Relation::Other {
-            continue;
-        }
+    let (dispensable, counted): (Vec<&Finding>, Vec<&Finding>) = findings
+        .iter()
+        .filter(|finding| finding.outcome != Outcome::NotApplicable)
+        .partition(|finding| finding.is_dispensable());
+    for finding in counted {
         let entry = looks.entry(finding.look).or_insert(Outcome::Good);
         *entry = entry.worse(finding.outcome);
+    }
+    for finding in dispensable {
+        looks.entry(finding.look).or_insert(Outcome::Unknown);
     }
     looks
 }

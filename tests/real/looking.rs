@@ -21,6 +21,7 @@ pub fn ask() -> Ask {
         now,
         window: Window::ending_at(now, SignedDuration::from_mins(15)),
         moment: Moment::Now,
+        since: now,
         params: Params::default(),
         customer: None,
         attempt: 1,

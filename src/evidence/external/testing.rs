@@ -34,6 +34,7 @@ pub(super) fn ask_with(setup: Setup, patience: Duration) -> Ask {
         now,
         window: Window::new(now, now),
         moment: Moment::Now,
+        since: now,
         params: Params::default(),
         customer: None,
         attempt: 1,

@@ -17,6 +17,7 @@ fn ask() -> Ask {
         now,
         window: Window::new(now, now),
         moment: Moment::Now,
+        since: now,
         params: Params::default(),
         customer: None,
         attempt: 1,

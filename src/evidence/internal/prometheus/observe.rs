@@ -94,7 +94,8 @@ impl Query {
                 true => Vec::new(),
                 false => {
                     companion::earlier(|by| async move {
-                        let grid = grid.earlier(by)?;
+                        // What lies after the trouble's beginning is no measure of what is usual.
+                        let grid = grid.earlier(by).filter(|grid| grid.to() <= ask.since)?;
                         let answer = put(server, query, grid, soon).await.ok()?;
                         steps_of(answer, grid).ok()
                     })

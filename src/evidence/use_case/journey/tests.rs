@@ -154,6 +154,7 @@ fn ask(params: &[(&str, &str)], time: Duration) -> Ask {
         now,
         window: Window::new(now, now),
         moment: Moment::Now,
+        since: now,
         params: bound,
         customer: None,
         attempt: 1,
