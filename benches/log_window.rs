@@ -99,6 +99,7 @@ fn question(window: Window) -> Question {
     Question {
         now: now(),
         window,
+        since: window.from,
         customer: None,
         usual: Vec::new(),
         deadline: Instant::now() + Duration::from_secs(600),

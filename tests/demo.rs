@@ -81,7 +81,8 @@ fn every_example_is_good_beside_a_running_shop_and_a_triage_just_works() {
         let check: Value = serde_json::from_str(line).unwrap();
         let name = check["name"].as_str().unwrap();
         let run = houston(&["check", "run", name, "--json"], place.path());
-        let finding: Value = serde_json::from_slice(&run.stdout).unwrap_or_else(|error| panic!("{name}: {error} {}", said(&run)));
+        let finding: Value =
+            serde_json::from_slice(&run.stdout).unwrap_or_else(|error| panic!("{name}: {error} {}", said(&run)));
         assert_eq!(finding["outcome"], "good", "{name}: {finding:#}");
         assert_eq!(run.status.code(), Some(0), "{name}");
         kinds.push(check["kind"].as_str().unwrap().to_owned());
@@ -91,7 +92,8 @@ fn every_example_is_good_beside_a_running_shop_and_a_triage_just_works() {
     }
 
     let triage = houston(&["triage", "checkout felt slow", "--customer", "globex", "--json"], place.path());
-    let verdict: Value = serde_json::from_slice(&triage.stdout).unwrap_or_else(|error| panic!("{error} {}", said(&triage)));
+    let verdict: Value =
+        serde_json::from_slice(&triage.stdout).unwrap_or_else(|error| panic!("{error} {}", said(&triage)));
     assert_eq!(verdict["verdict"], "no_issue", "{verdict:#}");
     assert_eq!(triage.status.code(), Some(0));
     runtime.block_on(shop.stop());

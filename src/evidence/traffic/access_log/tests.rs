@@ -23,6 +23,7 @@ fn question(from: i64, to: i64) -> Question {
         window: Window::new(ago(from), ago(to)),
         customer: None,
         usual: Vec::new(),
+        since: ago(from),
         deadline: Instant::now() + Duration::from_secs(600),
         dropped: Default::default(),
     }
