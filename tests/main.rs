@@ -3,6 +3,7 @@
 // Everything here is a test or serves one; clippy knows only the functions marked as such.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod docs;
 mod house;
 mod lab;
 mod real;
