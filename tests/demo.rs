@@ -16,6 +16,7 @@ fn ports() -> MutexGuard<'static, ()> {
     PORTS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+#[allow(clippy::disallowed_methods)] // the binary under test
 fn houston(arguments: &[&str], place: &Path) -> Output {
     Command::new(env!("CARGO_BIN_EXE_houston")).args(arguments).current_dir(place).output().unwrap()
 }

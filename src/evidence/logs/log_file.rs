@@ -357,7 +357,8 @@ impl Inner {
         // What everybody's lines say is known, whoever the question is about.
         let rules = Rules { customer: None, exclude: None, ..self.rules(question) };
         let Opened { snapshot, clock, gate } = opened;
-        let from = question.window.from;
+        // What was written since the trouble began is no measure of what is usual.
+        let from = question.window.from.min(question.since);
         let hour = SignedDuration::from_hours(1).max(question.window.length());
         let before = Window::ending_at(from.saturating_sub(SignedDuration::from_micros(1)).unwrap_or(from), hour);
         let half = SignedDuration::from_mins(30);
