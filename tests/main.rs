@@ -1,5 +1,8 @@
 //! The one integration binary: laws of the house, real servers, the binary end to end.
 
+// Everything here is a test or serves one; clippy knows only the functions marked as such.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
 mod e2e;
 mod house;
 mod lab;

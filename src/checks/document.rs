@@ -366,6 +366,14 @@ mod tests {
     }
 
     #[test]
+    fn a_kind_whose_code_panics_costs_only_its_check() {
+        let document = document("checks:\n- name: a\n  http: { url: 'http://panic/' }\n- name: b\n  timeout: 5\n");
+        let messages: Vec<_> = document.diagnostics.iter().map(|error| error.message.as_str()).collect();
+        assert_eq!(messages.len(), 3, "{messages:?}");
+        assert!(messages[0].contains("reading `http` failed"), "{messages:?}");
+    }
+
+    #[test]
     fn a_pattern_cannot_escape_its_anchors() {
         let surroundings = Surroundings::new(KINDS, &|_| Ok(()));
         assert!(surroundings.whole_pattern("a)|(?:b").is_err());

@@ -3,6 +3,7 @@
 //! The keys common to all checks are read here; the one that is left is looked up among the kinds, whose entry reads
 //! its value into the kind's own type. So there is no enum of kinds, and each error keeps its own line and column.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -104,7 +105,7 @@ fn read_rest(
     let (summary, runbook_url) =
         keys.take("annotations").map(|node| read_annotations(node, errors)).unwrap_or_default();
 
-    let (key, value) = kind_key(node, &keys, surroundings, errors)?;
+    let (key, value) = kind_key(node, &keys, &COMMON_KEYS, surroundings, errors)?;
     let set = read_kind(key, value, surroundings, errors);
     let names: Vec<&str> = params.iter().map(|(spec, _)| spec.name.as_str()).collect();
     let kind = set.as_ref().map(|set| set.kind).or_else(|| surroundings.kind(key.text()?))?;
@@ -178,10 +179,11 @@ fn read_name(node: &Node, keys: &mut Keys<'_>, errors: &mut Vec<Diagnostic>) -> 
     Some(name)
 }
 
-/// The one key that isn't common to all checks.
+/// The one key that isn't among the common ones.
 fn kind_key<'n>(
     node: &Node,
     keys: &Keys<'n>,
+    common: &[&'static str],
     surroundings: &Surroundings<'_>,
     errors: &mut Vec<Diagnostic>,
 ) -> Option<(&'n Node, &'n Node)> {
@@ -202,7 +204,7 @@ fn kind_key<'n>(
             (None, _) => {
                 unknown = true;
                 let mut names: Vec<&str> = kinds().collect();
-                names.extend(COMMON_KEYS);
+                names.extend(common);
                 let mut error = yaml::unknown_key(key, names.iter().copied());
                 if !error.hint.as_deref().unwrap_or("").starts_with("did you mean") {
                     error = error.hint(format!("kinds: {}", kinds().collect::<Vec<_>>().join(", ")));
@@ -228,7 +230,13 @@ fn read_kind(key: &Node, value: &Node, surroundings: &Surroundings<'_>, errors: 
         );
         return None;
     }
-    let probe = (kind.read)(value).map_err(|error| errors.push(error)).ok()?;
+    // A fault in one kind's code costs the checks of that kind, not the loading of all.
+    let read = std::panic::catch_unwind(AssertUnwindSafe(|| (kind.read)(value)));
+    let read = read.unwrap_or_else(|_| {
+        Err(Diagnostic::error(key.span.clone(), format!("reading `{}` failed inside of houston", kind.name))
+            .hint("please report it with this check"))
+    });
+    let probe = read.map_err(|error| errors.push(error)).ok()?;
     for secret in probe.secrets() {
         if let Err(why) = (surroundings.secret)(&secret) {
             let at = secret_place(value, &secret).unwrap_or_else(|| key.span.clone());
@@ -286,7 +294,7 @@ fn read_control(
     }
     let mut keys = Keys::of(node, "`control`").map_err(|error| errors.push(error)).ok()?;
     let expect = keys.take("expect");
-    let (key, value) = kind_key(node, &keys, surroundings, errors)?;
+    let (key, value) = kind_key(node, &keys, &["expect"], surroundings, errors)?;
     let set = read_kind(key, value, surroundings, errors)?;
     let expect = match expect {
         Some(list) => expectations::read_list(list, set.kind, names, errors),

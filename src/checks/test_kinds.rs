@@ -78,6 +78,7 @@ struct LogFile {
 
 fn read_http(node: &Node) -> Result<Arc<dyn Probe>, Diagnostic> {
     let http: Http = node.read()?;
+    assert!(http.url.value != "http://panic/", "a fault in a kind's code");
     if !http.url.value.starts_with("http") {
         return Err(Diagnostic::error(http.url.at, "the URL has no scheme").hint("https://…"));
     }

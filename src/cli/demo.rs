@@ -1,6 +1,7 @@
 //! `houston demo`: a small shop with real faults, the real daemon beside it, and three tickets through its real API.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 
@@ -10,6 +11,8 @@ use super::serve::{self, Service, Start};
 use super::{Exit, Terminal, triage};
 use crate::demo::{Fault, Options, Shop};
 use crate::evidence::KINDS;
+use crate::model::finding::Finding;
+use crate::model::look::Outcome;
 use crate::model::secret::{Redactor, SecretRef};
 use crate::model::ticket::Report;
 use crate::model::verdict::{Decision, Scope, Verdict};
@@ -22,6 +25,9 @@ use crate::report::text;
 const CATALOG: &str = include_str!("../../houston.yaml");
 /// Where the daemon listens.
 const PORT: u16 = 8460;
+
+/// How often the shop's metrics are looked at before they must have something to say.
+const FIRST_CUSTOMERS: u32 = 40;
 
 /// One of the three tickets.
 struct Scene {
@@ -159,6 +165,7 @@ impl Stage {
             .map_err(anyhow::Error::msg)?;
         let daemon = Daemon::new(Address::Url(url.clone()), Some(token)).map_err(anyhow::Error::msg)?;
         let login = service.login.clone();
+        first_customers(&daemon).await?;
         Ok(Stage { shop, service, daemon, checks, login, url })
     }
 
@@ -211,6 +218,21 @@ impl Stage {
         self.shop.stop().await;
         Ok(())
     }
+}
+
+/// Waits until the shop's own customers have been there: before that its metrics have nothing to say.
+async fn first_customers(daemon: &Daemon) -> anyhow::Result<()> {
+    for _ in 0..FIRST_CUSTOMERS {
+        let finding: Finding = daemon
+            .post("/api/v1/checks/recent-errors/run", &serde_json::json!({}))
+            .await
+            .map_err(anyhow::Error::msg)?;
+        if finding.outcome != Outcome::Unknown {
+            return Ok(());
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    anyhow::bail!("nobody came to the shop: its metrics say nothing")
 }
 
 fn as_expected(terminal: &Terminal, scene: &Scene, verdict: &Verdict) -> bool {

@@ -158,6 +158,9 @@ impl Progress {
 }
 
 fn note(row: &mut Row, finding: &Finding) {
+    if finding.is_dispensable() && row.worst.is_some() {
+        return;
+    }
     let worse = row.worst.as_ref().is_none_or(|(outcome, _)| outcome.worse(finding.outcome) != *outcome);
     if worse {
         row.worst = Some((finding.outcome, format!("{}: {}", finding.check, terminal(&finding.headline()))));

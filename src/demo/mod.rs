@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -23,16 +23,19 @@ mod faults;
 mod lines;
 mod logs;
 mod metrics;
+mod names;
 mod pages;
 mod past;
 mod random;
 mod recent;
 mod route;
+mod secure;
 mod state;
 mod visits;
 mod words;
 
 pub use faults::{Fault, UnknownFault};
+pub use secure::NAME as SERVER_NAME;
 
 use logs::Logs;
 use past::Past;
@@ -42,6 +45,10 @@ use state::Inner;
 pub const SHOP_PORT: u16 = 8470;
 /// The port of the switch by which it is broken and repaired.
 pub const ADMIN_PORT: u16 = 8471;
+/// The port on which it answers over TLS.
+pub const TLS_PORT: u16 = 8472;
+/// The port of its name server (UDP).
+pub const NAMES_PORT: u16 = 8473;
 /// Where its log files are unless told otherwise.
 pub const DIRECTORY: &str = "/tmp/houston-demo";
 
@@ -54,6 +61,10 @@ pub struct Options {
     pub shop_port: u16,
     /// 0 takes a free one.
     pub admin_port: u16,
+    /// 0 takes a free one.
+    pub tls_port: u16,
+    /// 0 takes a free one.
+    pub names_port: u16,
     /// The same seed gives the same past for the same span.
     pub seed: u64,
     /// How much of a past the logs have at the start; 0 for none.
@@ -69,6 +80,8 @@ impl Default for Options {
             directory: PathBuf::from(DIRECTORY),
             shop_port: SHOP_PORT,
             admin_port: ADMIN_PORT,
+            tls_port: TLS_PORT,
+            names_port: NAMES_PORT,
             seed: 1,
             past_hours: 50,
             live_rate: visits::DEFAULT_RATE,
@@ -85,6 +98,8 @@ pub enum StartError {
     Listen { what: &'static str, port: u16, source: std::io::Error },
     #[error("{} can't be used for the shop's logs: {why}", directory.display())]
     Directory { directory: PathBuf, why: String },
+    #[error("the shop's certificate could not be made: {0}")]
+    Certificate(secure::Failure),
     #[error("the shop's past could not be written to {}", directory.display())]
     Past { directory: PathBuf, source: std::io::Error },
 }
@@ -95,6 +110,8 @@ pub struct Shop {
     inner: Arc<Inner>,
     address: SocketAddr,
     admin_address: SocketAddr,
+    tls_address: SocketAddr,
+    names_address: SocketAddr,
     stopping: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
     /// Keeps a second shop out of the directory.
@@ -111,7 +128,14 @@ impl Shop {
         let admin = listen("shop's fault switch", options.admin_port).await?;
         let address = local(&shop, "shop", options.shop_port)?;
         let admin_address = local(&admin, "shop's fault switch", options.admin_port)?;
+        let secured = listen("shop over TLS", options.tls_port).await?;
+        let names = UdpSocket::bind((Ipv4Addr::LOCALHOST, options.names_port)).await;
+        let names = names.map_err(|error| refused("shop's name server", options.names_port, error))?;
+        let tls_address = local(&secured, "shop over TLS", options.tls_port)?;
+        let names_address =
+            names.local_addr().map_err(|error| refused("shop's name server", options.names_port, error))?;
         let lock = directory::prepare(&options.directory)?;
+        let tls = secure::certificate(&options.directory).map_err(StartError::Certificate)?;
 
         let (mut past, logs) = write_past(&options).await?;
         let stopping = CancellationToken::new();
@@ -125,13 +149,15 @@ impl Shop {
         let mut tasks = vec![
             connections::serve(shop, pages::router(inner.clone()), stopping.clone()),
             connections::serve(admin, admin::router(inner.clone()), stopping.clone()),
+            names::serve(names, stopping.clone()),
         ];
+        tasks.extend(secure::serve(secured, tls, pages::router(inner.clone()), stopping.clone()));
         if options.live_rate > 0.0 {
             let visits = past.into_visits();
             tasks.push(tokio::spawn(customers::come_and_go(address, visits, stopping.clone())));
         }
         tracing::debug!(%address, %admin_address, directory = %options.directory.display(), "the shop is open");
-        Ok(Shop { inner, address, admin_address, stopping, tasks, _lock: lock })
+        Ok(Shop { inner, address, admin_address, tls_address, names_address, stopping, tasks, _lock: lock })
     }
 
     /// Where the shop answers.
@@ -142,6 +168,16 @@ impl Shop {
     /// Where its fault switch answers.
     pub fn admin_address(&self) -> SocketAddr {
         self.admin_address
+    }
+
+    /// Where it answers over TLS, under the name [`SERVER_NAME`].
+    pub fn tls_address(&self) -> SocketAddr {
+        self.tls_address
+    }
+
+    /// Where its name server answers (UDP).
+    pub fn names_address(&self) -> SocketAddr {
+        self.names_address
     }
 
     /// Where its log files are.
@@ -192,10 +228,14 @@ impl Drop for Shop {
 }
 
 async fn listen(what: &'static str, port: u16) -> Result<TcpListener, StartError> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|error| match error.kind() {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(|error| refused(what, port, error))
+}
+
+fn refused(what: &'static str, port: u16, error: std::io::Error) -> StartError {
+    match error.kind() {
         std::io::ErrorKind::AddrInUse => StartError::PortTaken { what, port },
         _ => StartError::Listen { what, port, source: error },
-    })
+    }
 }
 
 fn local(listener: &TcpListener, what: &'static str, port: u16) -> Result<SocketAddr, StartError> {

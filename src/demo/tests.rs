@@ -14,6 +14,8 @@ async fn open(options: impl FnOnce(&mut Options)) -> (tempfile::TempDir, Shop) {
         directory: place.path().join("shop"),
         shop_port: 0,
         admin_port: 0,
+        tls_port: 0,
+        names_port: 0,
         seed: 1,
         past_hours: 0,
         live_rate: 0.0,
@@ -318,6 +320,8 @@ async fn a_port_that_is_taken_is_named() {
         past_hours: 0,
         shop_port: 0,
         admin_port: 0,
+        tls_port: 0,
+        names_port: 0,
         ..Options::default()
     };
     for options in [Options { shop_port: port, ..free.clone() }, Options { admin_port: port, ..free.clone() }] {
@@ -365,7 +369,44 @@ async fn a_closed_shop_gives_its_ports_and_its_directory_back() {
     poll("a request that hangs", || shop.inner.hanging.available_permits() < 64).await;
     shop.stop().await;
     assert_eq!(hanging.await.unwrap().0, 200, "a request that hangs doesn't keep the shop open");
-    let again = Options { directory, shop_port: port, admin_port, past_hours: 0, live_rate: 0.0, seed: 1 };
+    let again = Options {
+        directory,
+        shop_port: port,
+        admin_port,
+        past_hours: 0,
+        live_rate: 0.0,
+        seed: 1,
+        tls_port: 0,
+        names_port: 0,
+    };
     let again = Shop::start(again).await.unwrap();
     assert_eq!(shop_asked(&again, "GET", "/healthz", None).await.0, 200);
+}
+
+#[tokio::test]
+async fn it_answers_over_tls_under_its_own_name_and_by_its_own_authority() {
+    let place = tempfile::tempdir().unwrap();
+    let options = Options {
+        directory: place.path().join("shop"),
+        shop_port: 0,
+        admin_port: 0,
+        tls_port: 0,
+        names_port: 0,
+        past_hours: 0,
+        live_rate: 0.0,
+        ..Options::default()
+    };
+    let shop = Shop::start(options).await.unwrap();
+    let pem = std::fs::read(shop.directory().join("ca.pem")).unwrap();
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    #[allow(clippy::disallowed_methods)]
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .tls_certs_only([reqwest::Certificate::from_pem(&pem).unwrap()])
+        .resolve(SERVER_NAME, shop.tls_address())
+        .build()
+        .unwrap();
+    let url = format!("https://{SERVER_NAME}:{}/healthz", shop.tls_address().port());
+    assert_eq!(client.get(url).send().await.unwrap().status(), 200);
+    shop.stop().await;
 }

@@ -116,12 +116,14 @@ pub struct Question {
     pub window: Window,
     pub customer: Option<String>,
     pub usual: Vec<String>,
+    /// When the trouble is said to have begun.
+    pub since: Timestamp,
     pub deadline: Instant,
     pub dropped: Arc<AtomicBool>,
 }
 
 impl Question {
-    /// The spans of the past that are comparable to the window, none of which touches it.
+    /// The spans of the past that are comparable to the window, none of which touches it or the trouble.
     pub fn past(&self) -> impl Iterator<Item = Window> + '_ {
         let hours = if self.usual.is_empty() { &[][..] } else { &PAST_HOURS[..] };
         let (window, length) = (self.window, self.window.length());
@@ -130,6 +132,7 @@ impl Question {
             .map(|hours| SignedDuration::from_hours(*hours))
             .filter(move |ago| *ago > length)
             .map(move |ago| window.earlier(ago))
+            .filter(|past| past.to <= self.since)
     }
 
     /// The beginning of the earliest of them.
@@ -145,6 +148,7 @@ pub async fn run(ask: &Ask, work: impl FnOnce(Question) -> Observation + Send + 
         now: ask.now,
         window: ask.window,
         customer: ask.customer.clone(),
+        since: ask.since,
         usual: ask.usual.clone(),
         deadline: ask.deadline.into_std(),
         dropped: leash.signal(),

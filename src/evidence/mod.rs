@@ -23,7 +23,9 @@ pub mod logs;
 pub mod traffic;
 pub mod use_case;
 
+mod endpoint;
 mod log_source;
+mod series;
 pub mod slots;
 mod tools;
 
@@ -32,6 +34,8 @@ pub use tools::{Setup, Tools};
 /// Every kind of probe, in the order in which they are listed to people.
 #[rustfmt::skip] // a line a kind
 pub static KINDS: &[&Kind] = &[
+    &internal::prometheus::KIND,
+    &internal::metrics::KIND,
     &external::http::KIND,
     &external::tcp::KIND,
     &external::tls::KIND,
@@ -54,6 +58,8 @@ pub struct Ask {
     /// The span to look at, for kinds that answer over a span.
     pub window: Window,
     pub moment: Moment,
+    /// When the trouble is said to have begun: what lies after it is no measure of what is usual.
+    pub since: jiff::Timestamp,
     /// The declared parameters with their values, for the slots of the probe.
     pub params: Params,
     /// Look at this customer's share only (kinds that declare a `customer` field).
@@ -122,6 +128,9 @@ pub enum Sees {
     Past,
 }
 
+/// What a default expectation begins with whose breach is odd and not bad: `odd: exit != 1`.
+pub const ODD: &str = "odd: ";
+
 /// One kind of probe: behaviour, documentation and defaults in one place.
 pub struct Kind {
     /// The key in YAML.
@@ -134,7 +143,7 @@ pub struct Kind {
     pub docs: &'static str,
     pub keys: &'static [Key],
     pub measures: &'static [Measure],
-    /// Expectations of a check that declares none.
+    /// Expectations of a check that declares none. One that begins with [`ODD`] is `else: odd`.
     pub default_expect: &'static [&'static str],
     /// The measure that is shown when all is well.
     pub headline: &'static [&'static str],

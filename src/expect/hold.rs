@@ -15,7 +15,14 @@ pub(super) fn hold(compiled: &Compiled, measures: &Measures, usual: &dyn Fn(&str
     for condition in compiled.root.conditions() {
         match evaluation.condition(condition) {
             Ok(true) => {}
-            Ok(false) => actual(&mut evaluation, compiled, condition, &mut broken),
+            Ok(false) => {
+                let mut seen = Vec::new();
+                actual(&mut evaluation, compiled, condition, &mut seen);
+                if seen.is_empty() {
+                    seen.push("a part of it never holds, whatever is seen".to_owned());
+                }
+                seen.into_iter().for_each(|what| add(&mut broken, what));
+            }
             Err(Stop::Unfit(what)) => add(&mut broken, what),
             Err(Stop::Unknown(why)) => add(&mut unknown, why),
             Err(Stop::Exhausted) => break,

@@ -23,6 +23,8 @@ mod functions;
 mod hold;
 mod node;
 mod operators;
+#[cfg(test)]
+mod oracle;
 mod parse;
 mod place;
 mod scan;
@@ -384,6 +386,8 @@ mod tests {
             ("!usual(duration_seconds)", "duration_seconds is 0.3"),
             ("cart == \"c-2\"", "cart is \"c-1\""),
             ("names == []", "names is [\"shop\",\"www.shop\"]"),
+            ("status == 503 && 1 == 2", "a part of it never holds, whatever is seen"),
+            ("status == 200 && 1 == 2", "status is 503, a part of it never holds, whatever is seen"),
             // False beats unknown, on either side and at any depth.
             ("certificate_expiry_days > 14 && status == 200", "status is 503"),
             (
@@ -419,5 +423,60 @@ mod tests {
         ] {
             assert_eq!(hold(text), Held::Unknown { why: why.to_owned() }, "{text}");
         }
+    }
+
+    #[test]
+    fn a_value_is_captured_or_why_not() {
+        for (text, value) in [
+            ("json.items[0].id", Ok(Value::Int(1))),
+            ("json.price", Ok(Value::Float(9.99))),
+            ("json.state + '-' + cart", Ok(Value::from("declined-c-1"))),
+            (
+                "json.nested.a",
+                Ok(Value::Map([("b".to_owned(), Value::List(vec![Value::Int(1), Value::Float(2.5)]))].into())),
+            ),
+            ("status == 503", Ok(Value::Bool(true))),
+            ("json.id", Err("json has no key `id`".to_owned())),
+            ("other", Err("other was not seen".to_owned())),
+            ("names[7]", Err("names has no element 7: its size is 2".to_owned())),
+            ("usual(status)", Err("what is usual for status is not known here".to_owned())),
+        ] {
+            let expression = Expression::value(text, MEASURES, &["cart", "other"]).unwrap();
+            assert_eq!(expression.evaluate(&seen()), value, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_same_text_over_the_same_measures_is_compiled_once() {
+        let compile = |text, measures, extra: &[&str]| Expression::value(text, measures, extra).unwrap().compiled;
+        let first = compile("status == 299", MEASURES, &[]);
+        assert!(Arc::ptr_eq(&first, &compile("status == 299", MEASURES, &[])));
+        assert!(!Arc::ptr_eq(&first, &compile("status == 299 ", MEASURES, &[])));
+        assert!(!Arc::ptr_eq(&first, &compile("status == 299", &MEASURES[..2], &[])));
+        assert!(!Arc::ptr_eq(&first, &compile("status == 299", MEASURES, &["cart"])));
+        let condition = Expression::condition("status == 299", MEASURES, &[]).unwrap().compiled;
+        assert!(!Arc::ptr_eq(&first, &condition));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded_and_what_is_used_stays() {
+        let compiled = compile::compile("status == 1", MEASURES, &[], true).map(Arc::new).unwrap();
+        let mut recent = Recent::default();
+        recent.put("used".to_owned(), Arc::clone(&compiled));
+        for at in 0..3 * REMEMBERED {
+            recent.put(at.to_string(), Arc::clone(&compiled));
+            assert!(recent.get("used").is_some());
+        }
+        assert!(recent.get("0").is_none(), "the oldest is forgotten");
+        assert!(recent.young.len() + recent.old.len() <= 2 * REMEMBERED);
+    }
+
+    #[test]
+    fn what_it_refers_to_is_told_without_parameters_and_captures() {
+        let text = "usual(requests_per_second) && json.state == cart";
+        let expression = Expression::condition(text, MEASURES, &["cart"]).unwrap();
+        assert_eq!(expression.text(), text);
+        assert_eq!(expression.names(), ["requests_per_second", "json"]);
+        assert_eq!(expression.usual(), ["requests_per_second"]);
     }
 }

@@ -87,81 +87,13 @@ fn plain(text: &str, errors: &cel::ParseErrors) -> Refused {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use proptest::prelude::*;
 
     use super::super::scan::scan;
     use super::*;
 
-    /// Texts of expressions, with every construct that both parsers know.
-    pub fn expression() -> impl Strategy<Value = String> {
-        let leaf = prop_oneof![
-            Just("whole"),
-            Just("other"),
-            Just("half"),
-            Just("word"),
-            Just("list"),
-            Just("map"),
-            Just("1"),
-            Just("(-2)"),
-            Just("0.5"),
-            Just("3u"),
-            Just("'a'"),
-            Just("\"b\\n\""),
-            Just("true"),
-            Just("null"),
-            Just("[]"),
-            Just("{'k': 1}"),
-        ]
-        .prop_map(str::to_owned);
-        let operators = ["==", "!=", "<", "<=", ">", ">=", "&&", "||", "+", "-", "*", "in"];
-        leaf.prop_recursive(3, 16, 3, move |inner| {
-            let two = (inner.clone(), proptest::sample::select(operators.to_vec()), inner.clone());
-            prop_oneof![
-                4 => two.clone().prop_map(|(a, sign, b)| format!("{a} {sign} {b}")),
-                2 => two.prop_map(|(a, sign, b)| format!("({a} {sign} {b})")),
-                1 => inner.clone().prop_map(|a| format!("!{a}")),
-                1 => inner.clone().prop_map(|a| format!("-({a})")),
-                1 => inner.clone().prop_map(|a| format!("size({a})")),
-                1 => inner.clone().prop_map(|a| format!("({a}).k")),
-                1 => inner.clone().prop_map(|a| format!("map.{}", if a.len() > 4 { "k" } else { "deep.k" })),
-                1 => (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a})[{b}]")),
-                1 => (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a}).startsWith({b})")),
-                1 => (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("[{a}, {b}]")),
-                1 => (inner.clone(), inner.clone(), inner.clone()).prop_map(|(a, b, c)| format!("({a} ? {b} : {c})")),
-                1 => (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("({a}).all(x, x == {b})")),
-                1 => (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("list.exists(x, x == {a} || {b})")),
-                1 => inner.clone().prop_map(|a| format!("list.map(x, [x, {a}])")),
-                1 => (inner.clone(), inner.clone()).prop_map(|(a, b)| format!("list.map(x, x != {a}, {b})")),
-                1 => inner.clone().prop_map(|a| format!("list.filter(x, x != {a})")),
-                1 => inner.prop_map(|a| format!("list.exists_one(x, x == {a})")),
-            ]
-        })
-    }
-
-    /// A tree without what numbers its parts.
-    fn shape(tree: &IdedExpr) -> String {
-        let shown = format!("{tree:?}");
-        regex::Regex::new(r"id: \d+, ").unwrap().replace_all(&shown, "").into_owned()
-    }
-
     proptest! {
-        #[test]
-        fn both_parsers_of_the_language_read_the_same(text in expression()) {
-            // The crate's default parser needs far more stack than a test's thread has.
-            let by_default = |text: String| {
-                let thread = std::thread::Builder::new().stack_size(256 << 20);
-                thread.spawn(move || cel::parser::Parser::new().parse(&text).unwrap()).unwrap().join().unwrap()
-            };
-            prop_assert_eq!(shape(&parse(&text).unwrap()), shape(&by_default(text.clone())), "{}", text);
-        }
-
-        #[test]
-        fn places_are_told_for_whatever_can_be_read(text in expression()) {
-            let tree = parse(&text).unwrap();
-            prop_assert!(places(&text).unwrap().offset_for(tree.id).is_some());
-        }
-
         #[test]
         fn no_text_makes_it_panic(text in ".{0,60}") {
             let _ = scan(&text, &|_| false).and_then(|()| parse(&text));

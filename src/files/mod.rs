@@ -5,8 +5,10 @@
 //! reading it, and one that is truncated underneath kills the process.
 
 pub mod fields;
+pub mod forms;
 pub mod gate;
 pub mod lines;
+pub mod listing;
 pub mod packed;
 pub mod rotation;
 pub mod scan;

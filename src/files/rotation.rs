@@ -7,22 +7,20 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::gate::Gate;
 use super::lines::{Lines, Stretch};
+use super::listing::{self, Gap, Listed, Packing, identity};
 use super::packed::Packed;
-use super::timestamp::{Clock, Micros, Recogniser, SECOND};
+use super::timestamp::{Clock, Micros, Recogniser};
 use super::window::{Places, SLACK, Sample, sample};
 
 /// The most files that one look opens; the newest count.
 pub const FILES: usize = 256;
-
-/// The most directory entries that one look goes through.
-pub const ENTRIES: usize = 200_000;
 
 /// How much of a file's start is read to learn its form and to tell a copy.
 const HEAD: usize = 64 * 1024;
@@ -51,16 +49,6 @@ pub struct Member {
     id: (u64, u64),
 }
 
-/// A file that could not be read, and why.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Gap {
-    pub why: String,
-    /// A permission is what is missing.
-    pub forbidden: bool,
-    /// When it was last written, where that is known: one older than the question doesn't matter.
-    pub modified: Option<Micros>,
-}
-
 /// The files of a log at one moment.
 #[derive(Debug, Default)]
 pub struct Snapshot {
@@ -73,77 +61,107 @@ pub struct Snapshot {
     deeper: BTreeSet<PathBuf>,
 }
 
-/// A file as its directory lists it.
-#[derive(Debug, Clone)]
-struct Listed {
-    family: PathBuf,
-    id: (u64, u64),
-    modified: Micros,
-    packing: Packing,
-    regular: bool,
-    /// The check names this very path.
-    named: bool,
+/// A file that is open, and what was taken of it.
+struct Held {
+    path: PathBuf,
+    listed: Listed,
+    file: File,
+    length: u64,
+    head: Vec<u8>,
+    fault: Option<Gap>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Packing {
-    Plain,
-    Gzip,
-    Foreign,
+impl Held {
+    /// Takes the file's length and first bytes, anew where its length changed.
+    fn look(&mut self, gate: &Gate) -> io::Result<()> {
+        let length = self.file.metadata()?.len();
+        if length == self.length {
+            return Ok(());
+        }
+        let mut head = vec![0; HEAD];
+        let stretch = Stretch { file: &self.file, at: 0, end: length, gate };
+        let read = match self.listed.packing {
+            Packing::Plain => fill(stretch, &mut head)?,
+            _ => fill(Packed::new(stretch, gate), &mut head)?,
+        };
+        head.truncate(read);
+        (self.length, self.head) = (length, head);
+        Ok(())
+    }
+
+    fn into_member(self, clock: &Clock) -> Member {
+        let mut recogniser = clock.recogniser(&self.head);
+        let first = first_of(&self.head, &mut recogniser);
+        Member {
+            path: self.path,
+            family: self.listed.family,
+            file: self.file,
+            length: self.length,
+            modified: self.listed.modified,
+            packed: self.listed.packing == Packing::Gzip,
+            head: self.head,
+            first,
+            recogniser: RefCell::new(recogniser),
+            places: RefCell::default(),
+            id: self.listed.id,
+        }
+    }
 }
 
 impl Snapshot {
     /// Opens what the paths match and what was written since `since`.
+    ///
+    /// What is taken of each file (its length, its first bytes) is taken before a listing that finds everything as the
+    /// listing before did: a truncation that came earlier has left its copy there, a later one is found by
+    /// [`Snapshot::verify`].
     pub fn take(patterns: &[String], since: Micros, clock: &Clock, gate: &Gate) -> Snapshot {
-        let mut opened: BTreeMap<(u64, u64), (PathBuf, File)> = BTreeMap::new();
-        let mut snapshot = Snapshot::default();
+        let mut held: BTreeMap<(u64, u64), Held> = BTreeMap::new();
         let mut before: Option<BTreeMap<PathBuf, (u64, u64)>> = None;
-        let mut listed = BTreeMap::new();
-        for round in 0..=ROUNDS {
-            snapshot = Snapshot::default();
-            listed = list(patterns, &mut snapshot, gate);
+        let mut round = 0;
+        let mut snapshot = loop {
+            let mut snapshot = Snapshot::default();
+            let mut listed = listing::list(patterns, &mut snapshot.gaps, gate);
             snapshot.pass_over(&mut listed, since);
             let now: BTreeMap<_, _> = listed.iter().map(|(path, listed)| (path.clone(), listed.id)).collect();
-            let mut vanished = false;
-            for (path, listed) in &listed {
-                if let std::collections::btree_map::Entry::Vacant(place) = opened.entry(listed.id) {
-                    match open(path, listed.id) {
-                        Ok(Some(file)) => {
-                            place.insert((path.clone(), file));
+            let still = before.as_ref() == Some(&now);
+            round += 1;
+            if !still && round > ROUNDS {
+                let why = "the log's files changed again and again while they were opened";
+                snapshot.gaps.push(Gap::new(why.to_owned()));
+            }
+            for (path, listed) in listed {
+                if let Some(held) = held.get_mut(&listed.id) {
+                    // The newest name, so that a file says what it is called now.
+                    (held.path, held.listed) = (path, listed);
+                } else {
+                    match open(&path, listed.id) {
+                        Ok(Some(file)) if !still => {
+                            held.insert(
+                                listed.id,
+                                Held { path, listed, file, length: 0, head: Vec::new(), fault: None },
+                            );
                         }
-                        Ok(None) => vanished = true,
-                        Err(error) => snapshot.gaps.push(Gap {
-                            why: format!("{} can't be opened: {}", path.display(), plain(&error)),
-                            forbidden: error.kind() == io::ErrorKind::PermissionDenied,
-                            modified: Some(listed.modified),
-                        }),
+                        // Gone already: the next listing tells.
+                        Ok(None) if !still => {}
+                        Ok(_) => snapshot.gaps.push(Gap::new(format!("{} can't be opened", path.display()))),
+                        Err(error) => {
+                            let modified = Some(listed.modified);
+                            snapshot.gaps.push(Gap { modified, ..Gap::of(&path, "can't be opened", &error) });
+                        }
                     }
                 }
             }
-            if before.as_ref() == Some(&now) && !vanished || gate.halted().is_some() {
-                break;
+            if still || round > ROUNDS || gate.halted().is_some() {
+                break snapshot;
             }
-            if round == ROUNDS {
-                snapshot.gap("the log's files changed again and again while they were opened".to_owned());
+            for held in held.values_mut() {
+                held.fault = held.look(gate).err().map(|error| Gap::of(&held.path, "can't be read", &error));
             }
             before = Some(now);
-        }
-        // A name for each file that was opened: the newest listing's, or the one that it had when it was opened.
-        let mut by_id: BTreeMap<(u64, u64), (PathBuf, Listed)> = BTreeMap::new();
-        for (path, listed) in listed {
-            by_id.entry(listed.id).or_insert((path, listed));
-        }
-        for (id, (path, file)) in opened {
-            if let Some((path, listed)) = by_id.remove(&id) {
-                snapshot.admit(path, listed, file, clock, gate);
-            } else {
-                // Removed since: compressed, or dropped by the rotation. Its lines may be nowhere else.
-                let (family, packing) = (path.clone(), packing_of(&path).0);
-                let modified = file.metadata().map_or(0, |metadata| modified(&metadata));
-                let listed = Listed { family, id, modified, packing, regular: true, named: false };
-                snapshot.admit(path, listed, file, clock, gate);
-            }
-        }
+        };
+        // A file that was removed since stays: its lines may be nowhere else.
+        snapshot.gaps.extend(held.values().filter_map(|held| held.fault.clone()));
+        snapshot.members = held.into_values().map(|held| held.into_member(clock)).collect();
         snapshot.drop_copies();
         snapshot.members.sort_by_key(|member| {
             (member.family.clone(), member.first.map_or(member.modified, |first| first.earliest), member.modified)
@@ -224,10 +242,6 @@ impl Snapshot {
         Ok(())
     }
 
-    fn gap(&mut self, why: String) {
-        self.gaps.push(Gap { why, forbidden: false, modified: None });
-    }
-
     /// Takes out what nobody asked for or nobody can read.
     fn pass_over(&mut self, listed: &mut BTreeMap<PathBuf, Listed>, since: Micros) {
         let plain: BTreeSet<PathBuf> = listed
@@ -253,9 +267,8 @@ impl Snapshot {
             }
             if listed.packing == Packing::Foreign {
                 foreign.push(Gap {
-                    why: format!("{} is compressed in a way that can't be read here", path.display()),
-                    forbidden: false,
                     modified: Some(listed.modified),
+                    ..Gap::new(format!("{} is compressed in a way that can't be read here", path.display()))
                 });
                 return false;
             }
@@ -264,7 +277,7 @@ impl Snapshot {
         for (path, named) in irregular {
             let why = format!("{} is not a regular file", path.display());
             if named {
-                self.gap(why);
+                self.gaps.push(Gap::new(why));
             } else if !path.is_dir() && self.notes.len() < 5 {
                 self.notes.push(format!("{why} and was left out"));
             }
@@ -287,36 +300,6 @@ impl Snapshot {
                 keep
             });
         }
-    }
-
-    fn admit(&mut self, path: PathBuf, listed: Listed, file: File, clock: &Clock, gate: &Gate) {
-        let Ok(metadata) = file.metadata() else {
-            return self.gap(format!("{} can't be read", path.display()));
-        };
-        let packed = listed.packing == Packing::Gzip;
-        let length = metadata.len();
-        let mut head = vec![0; HEAD];
-        let stretch = Stretch { file: &file, at: 0, end: length, gate };
-        let read = if packed { fill(Packed::new(stretch, gate), &mut head) } else { fill(stretch, &mut head) };
-        match read {
-            Ok(read) => head.truncate(read),
-            Err(error) => return self.gap(format!("{} can't be read: {}", path.display(), plain(&error))),
-        }
-        let mut recogniser = clock.recogniser(&head);
-        let first = first_of(&head, &mut recogniser);
-        self.members.push(Member {
-            path,
-            family: listed.family,
-            file,
-            length,
-            modified: listed.modified,
-            packed,
-            head,
-            first,
-            recogniser: RefCell::new(recogniser),
-            places: RefCell::default(),
-            id: listed.id,
-        });
     }
 
     /// Of two files of a family that begin alike one is a copy of the other: the longer one stays.
@@ -408,186 +391,299 @@ fn open(path: &Path, id: (u64, u64)) -> io::Result<Option<File>> {
     Ok((metadata.is_file() && identity(&metadata) == id).then_some(file))
 }
 
-fn identity(metadata: &Metadata) -> (u64, u64) {
-    (metadata.dev(), metadata.ino())
-}
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+    use std::time::{Duration, Instant};
 
-fn modified(metadata: &Metadata) -> Micros {
-    metadata.mtime().saturating_mul(SECOND) + metadata.mtime_nsec() / 1_000
-}
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use jiff::tz::TimeZone;
 
-/// The system's word for an error, without its number.
-fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_lowercase()
-}
+    use super::*;
+    use crate::files::listing::modified;
+    use crate::files::scan::scan;
+    use crate::files::timestamp::{SECOND, timestamp};
+    use crate::model::window::Window;
 
-/// What the patterns match, and the rotations of what they match.
-fn list(patterns: &[String], snapshot: &mut Snapshot, gate: &Gate) -> BTreeMap<PathBuf, Listed> {
-    let mut found = BTreeMap::new();
-    let mut entries = 0;
-    for pattern in patterns {
-        let path = Path::new(pattern);
-        let (Some(name), Some(directory)) = (path.file_name(), path.parent()) else {
-            snapshot.gap(format!("`{pattern}` names no file"));
-            continue;
-        };
-        let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
-        let named = !is_pattern(pattern);
-        let matcher = glob::Pattern::new(&name.to_string_lossy());
-        let Ok(matcher) = matcher else {
-            snapshot.gap(format!("`{pattern}` is no pattern of paths"));
-            continue;
-        };
-        let before = found.len();
-        for directory in directories(directory, snapshot) {
-            let listing = match std::fs::read_dir(&directory) {
-                Ok(listing) => listing,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => {
-                    snapshot.gaps.push(Gap {
-                        why: format!("{} can't be listed: {}", directory.display(), plain(&error)),
-                        forbidden: error.kind() == io::ErrorKind::PermissionDenied,
-                        modified: None,
-                    });
-                    continue;
-                }
-            };
-            for entry in listing.flatten() {
-                entries += 1;
-                if entries > ENTRIES || gate.grant(1) == 0 {
-                    snapshot.gap(format!("`{pattern}` has too many files to go through"));
-                    return found;
-                }
-                let file_name = entry.file_name();
-                let name_text = file_name.to_string_lossy();
-                let matches =
-                    |name: &str| (!name.starts_with('.') || pattern_starts_hidden(&matcher)) && matcher.matches(name);
-                let base = base_of(&name_text).filter(|base| matches(base));
-                let direct = matches(&name_text);
-                if !direct && base.is_none() {
-                    continue;
-                }
-                let path = directory.join(&file_name);
-                let family = base.map_or_else(|| path.clone(), |base| directory.join(base));
-                let metadata = match std::fs::metadata(&path) {
-                    Ok(metadata) => metadata,
-                    // Gone, or a symbolic link to nowhere.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    Err(error) => {
-                        snapshot.gaps.push(Gap {
-                            why: format!("{} can't be looked at: {}", path.display(), plain(&error)),
-                            forbidden: error.kind() == io::ErrorKind::PermissionDenied,
-                            modified: None,
-                        });
-                        continue;
-                    }
-                };
-                let listed = Listed {
-                    family,
-                    id: identity(&metadata),
-                    modified: modified(&metadata),
-                    packing: packing_of(&path).0,
-                    regular: metadata.is_file(),
-                    named: named && direct,
-                };
-                found.insert(path, listed);
+    /// 2026-11-22T10:00:00Z
+    const BASE: Micros = 1_795_341_600 * SECOND;
+
+    fn gate() -> Gate {
+        Gate::new(u64::MAX, Instant::now() + Duration::from_secs(600), Default::default())
+    }
+
+    fn clock(now: Micros) -> Clock {
+        Clock::new(TimeZone::UTC, None, timestamp(now))
+    }
+
+    /// One line a second from `from` on.
+    fn lines(from: usize, to: usize) -> String {
+        (from..to).map(|second| format!("{} line {second}\n", timestamp(BASE + second as i64 * SECOND))).collect()
+    }
+
+    fn write(path: &Path, bytes: &[u8], modified: usize) {
+        std::fs::write(path, bytes).unwrap();
+        touch(path, BASE + modified as i64 * SECOND);
+    }
+
+    fn touch(path: &Path, at: Micros) {
+        let file = File::options().write(true).open(path).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH + Duration::from_micros(at as u64)).unwrap();
+    }
+
+    fn pack(text: &str) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    /// The numbers of the lines in a window, and what is amiss.
+    fn seen(directory: &Path, pattern: &str, from: usize, to: usize) -> (Vec<usize>, Vec<String>) {
+        let clock = clock(BASE + 100_000 * SECOND);
+        let gate = gate();
+        let window = Window::new(timestamp(BASE + from as i64 * SECOND), timestamp(BASE + to as i64 * SECOND));
+        let pattern = directory.join(pattern).to_string_lossy().into_owned();
+        let snapshot = Snapshot::take(&[pattern], BASE + from as i64 * SECOND, &clock, &gate);
+        let mut numbers = Vec::new();
+        let coverage = scan(&snapshot, window, None, &clock, &gate, |entry| numbers.push(number(entry.line)));
+        let mut amiss: Vec<String> = snapshot.gaps.iter().map(|gap| gap.why.clone()).collect();
+        amiss.extend(coverage.incomplete);
+        amiss.extend(snapshot.verify(clock.now(), &gate).err());
+        numbers.sort_unstable();
+        (numbers, amiss)
+    }
+
+    fn number(line: &[u8]) -> usize {
+        std::str::from_utf8(line).unwrap().rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    fn range(from: usize, to: usize) -> (Vec<usize>, Vec<String>) {
+        ((from..=to).collect(), Vec::new())
+    }
+
+    #[test]
+    fn a_window_is_read_through_all_rotations_that_reach_into_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        // Broken: nobody may read it where it lies before the window.
+        write(&path("app.log.4.gz"), b"this is no gzip file at all", 500);
+        write(&path("app.log-20261101.gz"), &pack(&lines(1_000, 2_000)), 1_999);
+        write(&path("app.log.2.gz"), &pack(&lines(2_000, 3_000)), 2_999);
+        write(&path("app.log.1"), lines(3_000, 4_000).as_bytes(), 3_999);
+        write(&path("app.log"), lines(4_000, 5_000).as_bytes(), 4_999);
+        for (from, to) in [(1_500, 4_500), (2_500, 2_600), (4_000, 4_999), (3_990, 4_010)] {
+            for pattern in ["app.log", "app.log*", "*.log"] {
+                assert_eq!(seen(directory.path(), pattern, from, to), range(from, to), "{pattern}");
             }
         }
-        if found.len() == before
-            && !found.keys().any(|path| glob::Pattern::new(pattern).is_ok_and(|p| p.matches_path(path)))
+        let (numbers, amiss) = seen(directory.path(), "app.log", 400, 1_100);
+        assert_eq!(numbers, (1_000..=1_100).collect::<Vec<_>>());
+        assert!(amiss[0].contains("app.log.4.gz is no sound gzip file"), "{amiss:?}");
+    }
+
+    #[test]
+    fn a_copy_is_not_read_twice() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        write(&path("app.log"), lines(0, 1_000).as_bytes(), 999);
+        // copytruncate in the middle of copying, and before it has truncated.
+        for copied in [10, 500, 1_000] {
+            write(&path("app.log.1"), lines(0, copied).as_bytes(), 999);
+            assert_eq!(seen(directory.path(), "app.log", 0, 999), range(0, 999));
+        }
+        // Being compressed: the unfinished one lies beside the original.
+        write(&path("app.log.1"), lines(0, 1_000).as_bytes(), 999);
+        write(&path("app.log"), lines(1_000, 1_010).as_bytes(), 1_009);
+        let packed = pack(&lines(0, 1_000));
+        for part in [0, 5, packed.len() / 2, packed.len()] {
+            write(&path("app.log.1.gz"), &packed[..part], 999);
+            assert_eq!(seen(directory.path(), "app.log", 0, 1_009), range(0, 1_009), "{part}");
+        }
+        // The same file under two names.
+        std::os::unix::fs::symlink(path("app.log"), path("current.log")).unwrap();
+        std::fs::hard_link(path("app.log"), path("other.log")).unwrap();
+        assert_eq!(seen(directory.path(), "*.log", 0, 1_009), range(0, 1_009));
+    }
+
+    #[test]
+    fn only_regular_files_are_opened_and_what_is_missing_is_said() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        std::fs::create_dir(path("dir.log")).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, path("pipe.log"), rustix::fs::FileType::Fifo, 0o600.into(), 0).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(path("socket.log")).unwrap();
+        std::os::unix::fs::symlink(path("nowhere"), path("dangling.log")).unwrap();
+        std::os::unix::fs::symlink(path("circle.log"), path("circle.log")).unwrap();
+        for (pattern, part) in [
+            ("pipe.log", "not a regular file"),
+            ("dir.log", "not a regular file"),
+            ("socket.log", "not a regular file"),
+            ("dangling.log", "does not exist"),
+            ("circle.log", "can't be looked at"),
+            ("missing.log", "does not exist"),
+            ("missing/app.log", "does not exist"),
+            ("no*.log", "no file matches"),
+        ] {
+            let (numbers, amiss) = seen(directory.path(), pattern, 0, 10);
+            assert!(numbers.is_empty());
+            assert!(amiss.iter().any(|why| why.contains(part)), "{pattern}: {amiss:?}");
+        }
+        for device in ["/dev/zero", "/dev/null"] {
+            let snapshot = Snapshot::take(&[device.to_owned()], 0, &clock(BASE), &gate());
+            assert!(snapshot.members.is_empty() && snapshot.gaps[0].why.contains("not a regular file"));
+        }
+        // Beside readable files a wildcard passes over what is none.
+        std::fs::remove_file(path("circle.log")).unwrap();
+        write(&path("app.log"), lines(0, 10).as_bytes(), 9);
+        assert_eq!(seen(directory.path(), "*.log", 0, 9), range(0, 9));
+    }
+
+    #[test]
+    fn what_changes_underneath_is_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("app.log");
+        let rotated = directory.path().join("app.log.1");
+        let (clock, gate) = (clock(BASE + 2_000 * SECOND), gate());
+        let pattern = [path.to_string_lossy().into_owned()];
+        let append = |path: &Path, text: &str| {
+            File::options().append(true).open(path).unwrap().write_all(text.as_bytes()).unwrap();
+        };
+        for (change, part) in
+            [(0, None), (1, Some("truncated")), (2, Some("rewritten")), (3, Some("still being written")), (4, None)]
         {
-            snapshot.gap(if named {
-                format!("{pattern} does not exist")
-            } else {
-                format!("no file matches {pattern}")
-            });
+            write(&rotated, lines(0, 100).as_bytes(), 99);
+            write(&path, lines(100, 200).as_bytes(), 199);
+            let snapshot = Snapshot::take(&pattern, BASE, &clock, &gate);
+            match change {
+                0 => append(&path, &lines(200, 210)),
+                1 => std::fs::write(&path, "").unwrap(),
+                2 => {
+                    std::fs::write(&path, "").unwrap();
+                    append(&path, &lines(2_000, 3_000));
+                }
+                3 => append(&rotated, &lines(100, 110)),
+                // A program that has not let go of its old file writes on after the question was asked.
+                _ => append(&rotated, &lines(3_000, 3_010)),
+            }
+            let verified = snapshot.verify(clock.now(), &gate);
+            assert_eq!(
+                verified.as_ref().err().map(|why| part.is_some_and(|part| why.contains(part))),
+                part.map(|_| true),
+                "{change}: {verified:?}"
+            );
         }
     }
-    found
-}
 
-fn pattern_starts_hidden(pattern: &glob::Pattern) -> bool {
-    pattern.as_str().starts_with('.')
-}
-
-/// True for a path with a wildcard in it.
-pub fn is_pattern(path: &str) -> bool {
-    path.contains(['*', '?', '['])
-}
-
-fn directories(directory: &Path, snapshot: &mut Snapshot) -> Vec<PathBuf> {
-    let text = directory.to_string_lossy();
-    if !is_pattern(&text) {
-        return vec![directory.to_owned()];
+    #[derive(Debug, Clone, Copy, PartialEq)]
+    enum How {
+        Rename,
+        RenameAndPack,
+        CopyTruncate,
     }
-    match glob::glob(&text) {
-        Ok(paths) => {
-            let mut found = Vec::new();
-            for path in paths.take(ENTRIES) {
-                match path {
-                    Ok(path) if path.is_dir() => found.push(path),
-                    Ok(_) => {}
-                    Err(error) => snapshot.gaps.push(Gap {
-                        why: format!("{} can't be listed: {}", error.path().display(), plain(error.error())),
-                        forbidden: error.error().kind() == io::ErrorKind::PermissionDenied,
-                        modified: None,
-                    }),
+
+    struct Stopper<'a>(&'a AtomicBool);
+
+    impl Drop for Stopper<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Writes and rotates as fast as it can, a line every 100 µs of the log's own time.
+    fn writer(
+        directory: &Path,
+        how: How,
+        base: Micros,
+        written: &AtomicUsize,
+        allowed: &AtomicUsize,
+        stop: &AtomicBool,
+    ) {
+        let path = |name: &str| directory.join(name);
+        let open = || File::options().create(true).append(true).open(path("app.log")).unwrap();
+        let (mut file, mut number) = (open(), 0);
+        for rotation in 1.. {
+            for _ in 0..40 {
+                let chunk: String = (number..number + 25)
+                    .map(|line| format!("{} padding padding padding {line}\n", timestamp(base + line as i64 * 100)))
+                    .collect();
+                file.write_all(chunk.as_bytes()).unwrap();
+                number += 25;
+                written.store(number, Ordering::SeqCst);
+                // It runs ahead of the reader, but not without end.
+                while number >= allowed.load(Ordering::SeqCst) || stop.load(Ordering::SeqCst) {
+                    if stop.load(Ordering::SeqCst) {
+                        return;
+                    }
+                    std::thread::yield_now();
                 }
             }
-            found
-        }
-        Err(error) => {
-            snapshot.gap(format!("`{text}` is no pattern of paths: {}", error.msg));
-            Vec::new()
-        }
-    }
-}
-
-/// How a file is compressed, by its name, and its name without that.
-fn packing_of(path: &Path) -> (Packing, String) {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    if let Some(inner) = name.strip_suffix(".gz") {
-        return (Packing::Gzip, inner.to_owned());
-    }
-    for foreign in [".zst", ".xz", ".bz2", ".lz4", ".lzma", ".Z"] {
-        if let Some(inner) = name.strip_suffix(foreign) {
-            return (Packing::Foreign, inner.to_owned());
+            let name = format!("app.log-{:08}", 20_000_000 + rotation);
+            if how == How::CopyTruncate {
+                std::fs::copy(path("app.log"), path(&name)).unwrap();
+                file.set_len(0).unwrap();
+            } else {
+                std::fs::rename(path("app.log"), path(&name)).unwrap();
+                file = open();
+            }
+            if how == How::RenameAndPack {
+                let text = std::fs::read_to_string(path(&name)).unwrap();
+                let modified = std::fs::metadata(path(&name)).unwrap().modified().unwrap();
+                let packed = path(&format!("{name}.gz"));
+                std::fs::write(&packed, pack(&text)).unwrap();
+                File::options().write(true).open(&packed).unwrap().set_modified(modified).unwrap();
+                std::fs::remove_file(path(&name)).unwrap();
+            }
         }
     }
-    (Packing::Plain, name)
-}
 
-/// The name that a file is a rotation of: `app.log` for `app.log.1`, `app.log-20261122.gz`, `app-2026-11-22.log`.
-fn base_of(name: &str) -> Option<String> {
-    let (packing, inner) = packing_of(Path::new(name));
-    let packed = packing != Packing::Plain;
-    let inner = inner.as_str();
-    if let Some(base) = inner.strip_suffix(".old") {
-        return Some(base.to_owned());
+    #[test]
+    fn no_line_is_read_twice_and_none_lost_while_the_log_is_rotated() {
+        for how in [How::Rename, How::RenameAndPack, How::CopyTruncate] {
+            let directory = tempfile::tempdir().unwrap();
+            let pattern = [directory.path().join("app.log").to_string_lossy().into_owned()];
+            std::fs::write(directory.path().join("app.log"), "").unwrap();
+            let base = modified(&std::fs::metadata(directory.path().join("app.log")).unwrap());
+            let (written, allowed, stop) = (AtomicUsize::new(0), AtomicUsize::new(1_000), AtomicBool::new(false));
+            let (mut whole, mut flagged) = (0, 0);
+            std::thread::scope(|scope| {
+                // The writer ends with this thread, also where an assertion ends it.
+                let _stopper = Stopper(&stop);
+                scope.spawn(|| writer(directory.path(), how, base, &written, &allowed, &stop));
+                for _ in 0..16 {
+                    while written.load(Ordering::SeqCst) + 500 < allowed.load(Ordering::SeqCst) {
+                        std::thread::yield_now();
+                    }
+                    allowed.fetch_add(1_500, Ordering::SeqCst);
+                    let count = written.load(Ordering::SeqCst);
+                    let now = base + (count as i64 - 1) * 100;
+                    let (clock, gate) = (clock(now), gate());
+                    let snapshot = Snapshot::take(&pattern, base, &clock, &gate);
+                    let mut numbers = Vec::new();
+                    let window = Window::new(timestamp(base), timestamp(now));
+                    let coverage =
+                        scan(&snapshot, window, None, &clock, &gate, |entry| numbers.push(number(entry.line)));
+                    let amiss = !snapshot.gaps.is_empty()
+                        || !coverage.incomplete.is_empty()
+                        || snapshot.verify(now, &gate).is_err();
+                    numbers.sort_unstable();
+                    let read = numbers.len();
+                    numbers.dedup();
+                    assert_eq!(read, numbers.len(), "{how:?}: lines were read twice");
+                    if amiss {
+                        flagged += 1;
+                    } else {
+                        assert_eq!(
+                            numbers,
+                            (0..count).collect::<Vec<_>>(),
+                            "{how:?}: lines are missing and nothing says so"
+                        );
+                        whole += 1;
+                    }
+                }
+            });
+            assert!(whole > 0, "{how:?}: never read whole, {flagged} times flagged");
+        }
     }
-    if let Some((base, _)) = strip_number(inner, true) {
-        return Some(base.to_owned());
-    }
-    // The extension kept at the end, as logback and logrotate's `extension` write it.
-    if let Some((stem, extension)) = inner.rsplit_once('.')
-        && let Some((base, _)) = strip_number(stem, false)
-    {
-        return Some(format!("{base}.{extension}"));
-    }
-    packed.then(|| inner.to_owned())
-}
-
-/// Takes `.1`, `-20261122`, `.2026-11-22T10-00` off the end of a name. A single number behind a hyphen is no rotation
-/// (`app-2` is an instance), nor is a short one before an extension unless behind a dot.
-fn strip_number(name: &str, at_end: bool) -> Option<(&str, &str)> {
-    let number = |c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | '_' | 'T' | ':');
-    let (base, number) = name.split_at(name.trim_end_matches(number).len());
-    let digits = number.bytes().filter(u8::is_ascii_digit).count();
-    let fits = match number.as_bytes().first()? {
-        b'.' => digits >= if at_end || !number[1..].contains('.') { 1 } else { 8 },
-        b'-' | b'_' => digits >= 8,
-        _ => false,
-    };
-    (fits && digits <= 20 && !base.is_empty()).then_some((base, number))
 }

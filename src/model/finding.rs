@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::look::{Class, Look, Outcome, Relation};
 use super::observation::{Broken, Fault, Unknown};
-use super::value::Measures;
+use super::value::{Measures, Value};
 use super::window::Window;
 
 /// One piece of evidence of a verdict.
@@ -73,6 +73,11 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// True where nobody waits for its answer: it was not needed, and there is none.
+    pub fn is_dispensable(&self) -> bool {
+        !self.needed && self.outcome == Outcome::Unknown
+    }
+
     /// The finding in a few words: the broken expectation's actual value, the fault, the reason for not knowing.
     pub fn headline(&self) -> String {
         if let Some(broken) = self.failed.first() {
@@ -84,10 +89,15 @@ impl Finding {
         if let Some(unknown) = &self.unknown {
             return unknown.why.clone();
         }
-        if let Some(held) = self.held.first() {
-            let shown: Vec<String> =
-                self.observed.iter().take(2).map(|(name, value)| format!("{name} {}", value.show(40))).collect();
-            return if shown.is_empty() { held.clone() } else { shown.join(", ") };
+        let short = |value: &Value| !matches!(value, Value::Text(text) if text.chars().count() > 40);
+        let shown = self.observed.iter().filter(|(_, value)| short(value)).take(2);
+        let shown: Vec<String> = shown.map(|(name, value)| format!("{name} {}", value.show(40))).collect();
+        match (self.notes.first(), self.held.first()) {
+            // A probe that has several measures says in its first note what they come to.
+            (Some(note), None) => return note.clone(),
+            _ if !shown.is_empty() => return shown.join(", "),
+            (_, Some(held)) => return held.clone(),
+            _ => {}
         }
         self.outcome.name().to_owned()
     }

@@ -14,7 +14,7 @@ use super::guard::Reach;
 use super::progress::Progress;
 use super::tls::TlsConfigs;
 
-use crate::model::observation::Phase;
+use crate::model::observation::{Phase, UnknownKind};
 use crate::model::secret::Secret;
 
 mod body;
@@ -167,8 +167,8 @@ pub struct Failure {
     pub redirects: Vec<Url>,
     /// The earliest expiry in the chain that the server showed, where it came to that.
     pub certificate_expiry: Option<jiff::Timestamp>,
-    /// A cap of ours ended the answer ([`Reason::Ours`]).
-    pub capped: bool,
+    /// What sort of blindness it is for whoever doesn't probe this system as a service, but asks it.
+    pub unknown: UnknownKind,
 }
 
 /// What sort of failure it was; who asked decides whether that is bad or unknown.

@@ -8,7 +8,7 @@ use url::Url;
 
 use super::http::meter::Meter;
 use super::http::{Failure, Reason, Timings};
-use crate::model::observation::Phase;
+use crate::model::observation::{Phase, UnknownKind};
 use crate::model::units::show_duration;
 
 /// A timer that fires this much late says that our own process could not keep up.
@@ -114,17 +114,30 @@ impl Progress {
             timings: self.timings,
             redirects: self.redirects.clone(),
             certificate_expiry: self.certificate_expiry,
-            capped: false,
+            unknown: self.unknown(reason),
         }
     }
 
-    /// A cap of ours ended the answer.
-    pub(super) fn capped(&mut self, what: impl Into<String>) -> Failure {
-        Failure { capped: true, ..self.fail(Reason::Ours, what) }
+    fn unknown(&self, reason: Reason) -> UnknownKind {
+        match (reason, self.stage) {
+            (Reason::Guard, _) => UnknownKind::Refused,
+            (Reason::Timeout, _) | (Reason::Ours, Stage::Turn) => UnknownKind::TimedOut,
+            (Reason::Service, _) | (Reason::Ours, Stage::Resolve | Stage::Connect) => UnknownKind::Unreachable,
+            // Our own configuration is in the way: a CA file, a server's name.
+            (Reason::Ours, Stage::Tls) => UnknownKind::Refused,
+            // An answer was there, and one of our caps ended it.
+            (Reason::Ours, Stage::FirstByte | Stage::Body) => UnknownKind::Incomplete,
+        }
     }
 
     /// The deadline ran out in the present stage.
     pub(super) fn timed_out(&mut self, deadline: Instant) -> Failure {
+        let failure = self.ran_out(deadline);
+        let unknown = if self.stage == Stage::Resolve { UnknownKind::Unreachable } else { UnknownKind::TimedOut };
+        Failure { unknown, ..failure }
+    }
+
+    fn ran_out(&mut self, deadline: Instant) -> Failure {
         let now = Instant::now();
         let stage = show_duration(now.saturating_duration_since(self.since));
         if now.saturating_duration_since(deadline) > LAG {

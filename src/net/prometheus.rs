@@ -18,6 +18,7 @@ use crate::model::secret::Secret;
 use crate::model::window::Window;
 
 mod answer;
+pub mod selectors;
 
 /// A server, and how it is spoken to.
 #[derive(Debug, Clone)]

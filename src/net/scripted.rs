@@ -9,7 +9,7 @@ use std::time::Duration;
 use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
 use hickory_resolver::proto::rr::{RData, Record};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
@@ -186,11 +186,6 @@ impl Identity {
     }
 }
 
-/// Copies both ways until one side ends.
-pub(crate) async fn join(mut a: impl AsyncRead + AsyncWrite + Unpin, mut b: impl AsyncRead + AsyncWrite + Unpin) {
-    let _ = tokio::io::copy_bidirectional(&mut a, &mut b).await;
-}
-
 /// What a name server of the tests' own says to the n-th question (from 0).
 pub(crate) enum Says {
     Code(ResponseCode),
@@ -216,7 +211,7 @@ pub(crate) async fn dns(script: impl Fn(usize, &Message) -> Says + Send + 'stati
     address
 }
 
-fn reply(asked: &Message, says: Says) -> Option<Vec<u8>> {
+pub(crate) fn reply(asked: &Message, says: Says) -> Option<Vec<u8>> {
     let mut message = Message::new(asked.metadata.id, MessageType::Response, asked.metadata.op_code);
     message.metadata.recursion_available = true;
     message.add_query(asked.queries[0].clone());

@@ -187,7 +187,7 @@ impl Heard {
             }
             if self.all.len() >= RECEIVED {
                 let what = format!("no line as expected in the first {}", show_size(RECEIVED as u64));
-                return Err(progress.capped(what));
+                return Err(progress.fail(Reason::Ours, what));
             }
             let mut piece = vec![0; (RECEIVED - self.all.len()).min(4_096)];
             let came = match tokio::time::timeout(PROMPT, stream.read(&mut piece)).await {

@@ -155,16 +155,17 @@ pub fn verdict(verdict: &Verdict, style: &Style, all: bool) -> String {
         let name = if index == 0 { "why" } else { "" };
         out.extend(wrapped(&label(name), &style.plain(&terminal(reason)), wide));
     }
-    let telling = verdict
-        .findings
-        .iter()
-        .enumerate()
-        .filter(|(_, f)| all || matches!(f.outcome, Outcome::Bad | Outcome::Odd | Outcome::Unknown));
+    let telling = verdict.findings.iter().enumerate().filter(|(index, finding)| {
+        let told = |other: &Finding| other.check == finding.check && other.headline() == finding.headline();
+        let repeats = verdict.findings[..*index].last().is_some_and(told);
+        let tells = matches!(finding.outcome, Outcome::Bad | Outcome::Odd | Outcome::Unknown);
+        all || (tells && !repeats && !finding.is_dispensable())
+    });
     let total = telling.clone().count();
     for (position, (index, finding)) in telling.take(if all { usize::MAX } else { SHOWN }).enumerate() {
         let name = if position == 0 { "evidence" } else { "" };
         out.push(format!("  {}{}", label(name), evidence_line(index, finding, style, wide)));
-        if finding.outcome == Outcome::Bad || all {
+        if matches!(finding.outcome, Outcome::Bad | Outcome::Unknown) || all {
             out.extend(evidence_details(finding, style, wide));
         }
     }
@@ -270,7 +271,9 @@ fn wrapped(label: &str, text: &str, wide: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut line = String::new();
     for word in text.split(' ') {
-        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > wide.max(20) {
+        // A unit never stands alone at the beginning of a line.
+        let fits = line.chars().count() + 1 + word.chars().count() <= wide.max(20);
+        if !line.is_empty() && !fits && !word.starts_with('%') {
             lines.push(std::mem::take(&mut line));
         }
         if !line.is_empty() {

@@ -54,13 +54,15 @@ fn owners(verdict: &Verdict, catalog: &Catalog) -> BTreeSet<String> {
     owners
 }
 
-/// The looks that nobody could take, as lines to take them by hand.
-fn what_would_decide(verdict: &Verdict) -> Vec<String> {
-    verdict
-        .findings
-        .iter()
-        .filter(|finding| finding.outcome == Outcome::Unknown)
-        .filter_map(|finding| finding.reproduce.as_ref().map(|line| format!("would decide it: {line}")))
-        .take(3)
-        .collect()
+/// The looks that nobody could take: an answer of theirs would decide it.
+fn what_would_decide(verdict: &Verdict) -> Option<String> {
+    let mut wanted: Vec<String> = Vec::new();
+    for (index, finding) in verdict.findings.iter().enumerate() {
+        let open = finding.outcome == Outcome::Unknown && finding.needed && finding.reproduce.is_some();
+        if open && !wanted.iter().any(|other| other.starts_with(&format!("{} ", finding.check))) {
+            wanted.push(format!("{} (#{})", finding.check, index + 1));
+        }
+    }
+    wanted.truncate(5);
+    (!wanted.is_empty()).then(|| format!("what would decide it: look by hand at {}", wanted.join(", ")))
 }

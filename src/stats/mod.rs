@@ -1,4 +1,8 @@
 //! Pure algorithms: quantiles, what is usual, log templates, rate comparison.
 
+mod bounds;
+pub mod nature;
+pub mod quantile;
+pub mod rates;
 pub mod templates;
 pub mod usual;

@@ -8,12 +8,13 @@ use crate::checks::{Check, Control, Expectation};
 use crate::evidence::Kind;
 use crate::expect::{Held, Usual};
 use crate::model::finding::Finding;
-use crate::model::look::{Outcome, Relation};
+use crate::model::look::{Look, Outcome};
 use crate::model::memory::Memory;
 use crate::model::observation::{Broken, Fault, Observation, Seen, Unknown, UnknownKind};
 use crate::model::value::{Measures, Value};
 use crate::model::window::{Moment, Window};
-use crate::stats::usual;
+use crate::stats::nature::Nature;
+use crate::stats::usual::{Comparison, compare};
 
 use super::judge;
 use super::plan::{LeftOut, Question};
@@ -128,14 +129,19 @@ fn hold_one(expectation: &Expectation, seen: &Observation) -> Held {
     }
 }
 
+/// The measures that say of how many events a ratio of the same observation is one.
+const COUNTS: [&str; 2] = ["requests", "lines"];
+
 fn is_usual(seen: &Observation, name: &str, value: f64) -> Usual {
     let past = seen.past.get(name).map_or(&[][..], Vec::as_slice);
     let window = seen.window.map(|window| window.seconds());
-    match usual::compare(value, past, usual::nature(name, window)) {
-        usual::Comparison::Usual => Usual::Yes,
-        usual::Comparison::Unusual { low, high } => Usual::No { usually: usual::show_range(low, high) },
-        usual::Comparison::Unknown { needs } => {
-            Usual::Unknown { why: format!("what is usual for {name} is not known yet: {needs}") }
+    let of = COUNTS.iter().find_map(|count| seen.measures.number(count));
+    let comparison = compare(value, past, Nature::of_measure(name, window, of));
+    match comparison {
+        Comparison::Usual { .. } => Usual::Yes,
+        Comparison::Unusual { .. } => Usual::No { usually: comparison.usually() },
+        Comparison::Unknown(lack) => {
+            Usual::Unknown { why: format!("what is usual for {name} is not known yet: {lack}") }
         }
     }
 }
@@ -237,6 +243,7 @@ pub fn not_applicable(left_out: &LeftOut) -> Finding {
         proof_capable: false,
         params: Default::default(),
         customer: None,
+        since: jiff::Timestamp::MIN,
         moments: Vec::new(),
         control: None,
     };
@@ -395,16 +402,19 @@ fn soften(finding: &mut Finding, check: &Check, scope: &Scope, memory: &Memory) 
     }
 }
 
-/// The worst outcome of each look.
-pub fn by_look(findings: &[Finding]) -> BTreeMap<crate::model::look::Look, Outcome> {
+/// The worst outcome of each look. Silence that nobody waits for colours a look only where nothing else answered.
+pub fn by_look(findings: &[Finding]) -> BTreeMap<Look, Outcome> {
     let mut looks = BTreeMap::new();
-    for finding in findings.iter().filter(|finding| finding.outcome != Outcome::NotApplicable) {
-        // A weak relation doesn't colour a look: a dependency's trouble is shown among the findings.
-        if finding.relation == Relation::Other {
-            continue;
-        }
+    let (dispensable, counted): (Vec<&Finding>, Vec<&Finding>) = findings
+        .iter()
+        .filter(|finding| finding.outcome != Outcome::NotApplicable)
+        .partition(|finding| finding.is_dispensable());
+    for finding in counted {
         let entry = looks.entry(finding.look).or_insert(Outcome::Good);
         *entry = entry.worse(finding.outcome);
+    }
+    for finding in dispensable {
+        looks.entry(finding.look).or_insert(Outcome::Unknown);
     }
     looks
 }

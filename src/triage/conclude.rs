@@ -75,11 +75,12 @@ impl Head<'_> {
     fn coverage(&self, findings: &[Finding]) -> Coverage {
         let counted = |f: &&Finding| f.outcome != Outcome::NotApplicable;
         let looks = assess::by_look(findings);
-        let mut not_looked_at: Vec<String> = Look::ALL
-            .iter()
-            .filter(|look| !looks.contains_key(look))
-            .map(|look| format!("{}: no check applies", look.name()))
-            .collect();
+        let untried = |look: &Look| match findings.iter().any(|f| f.look == *look) {
+            true => format!("{}: it could not be tried", look.name()),
+            false => format!("{}: no check applies", look.name()),
+        };
+        let mut not_looked_at: Vec<String> =
+            Look::ALL.iter().filter(|look| !looks.contains_key(look)).map(untried).collect();
         if let Some(customer) = &self.scope.customer
             && !findings.iter().any(|f| f.own && f.outcome != Outcome::Unknown && f.outcome != Outcome::NotApplicable)
         {
@@ -115,7 +116,7 @@ fn most_telling_first(a: &Finding, b: &Finding) -> Ordering {
 /// The looks that were tried and could not be taken, by name and with their reason, a line a group.
 fn could_not_look(findings: &[Finding]) -> Vec<String> {
     let mut lines: Vec<(String, String)> = Vec::new();
-    for finding in findings.iter().filter(|f| f.outcome == Outcome::Unknown) {
+    for finding in findings.iter().filter(|f| f.outcome == Outcome::Unknown && f.needed) {
         let why = finding.unknown.as_ref().map_or("no reason known", |unknown| unknown.why.as_str());
         if !lines.iter().any(|(group, _)| *group == finding.group) {
             lines.push((finding.group.clone(), format!("could not look: {} ({})", finding.check, why)));

@@ -118,6 +118,7 @@ async fn until_sure(
         now,
         window,
         moment,
+        since: question.since,
         params: params.clone(),
         customer: question.customer.clone(),
         attempt,

@@ -39,6 +39,7 @@ pub async fn once(
         proof_capable: false,
         params,
         customer: None,
+        since: window.from,
         moments: vec![(moment, window)],
         control,
     };

@@ -37,6 +37,8 @@ pub struct Question {
     pub params: Params,
     /// Look at this customer's share only.
     pub customer: Option<String>,
+    /// When the trouble is said to have begun.
+    pub since: jiff::Timestamp,
     /// The spans to ask about; a kind that sees only now has one.
     pub moments: Vec<(Moment, Window)>,
     /// The control's parameters, where a control is to run.
@@ -171,6 +173,7 @@ fn question(
         relation,
         params,
         customer: subject,
+        since: scope.window.from,
         moments,
         control,
     }

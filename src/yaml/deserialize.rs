@@ -6,6 +6,7 @@ use serde::de::{self, DeserializeSeed, Expected, IntoDeserializer, Unexpected, V
 use serde::forward_to_deserialize_any;
 
 use super::keys::{suggest, unknown_key};
+use super::scalars::{float, is_ambiguous, is_decimal_integer};
 use super::{MASK, Node, Shape, spanned};
 use crate::model::source::{Diagnostic, Span};
 
@@ -193,37 +194,6 @@ impl<'de> NodeReader<'de> {
         Err(Error::new(format!("`{text}` can be read in two ways: as text and as a number or a boolean"))
             .hint(format!("quote it (\"{text}\") if it is text; else write it plainly: 80, 1.1, true")))
     }
-}
-
-/// `0`, `-12`, `200`; not `010`, `+5`, `1_000`, `0x50`.
-fn is_decimal_integer(text: &str) -> bool {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'))
-}
-
-/// `0.5`, `-1.0`, `1e3`; not `.5`, `010`, `.inf`, `1_0.0`.
-fn float(text: &str) -> Option<f64> {
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    let shaped = digits.bytes().next().is_some_and(|b| b.is_ascii_digit())
-        && digits.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'))
-        && !(digits.starts_with('0') && digits.as_bytes().get(1).is_some_and(u8::is_ascii_digit));
-    if !shaped {
-        return None;
-    }
-    text.parse::<f64>().ok().filter(|value| value.is_finite())
-}
-
-/// Plain text that YAML 1.1 or 1.2 reads as a number or a boolean, and that we don't.
-fn is_ambiguous(text: &str) -> bool {
-    let number = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let based = ["0x", "0o", "0b"].iter().any(|base| number.starts_with(base));
-    let digits = number.bytes().next().is_some_and(|b| b.is_ascii_digit() || b == b'.')
-        && number.bytes().any(|b| b.is_ascii_digit())
-        && number.bytes().all(|b| b.is_ascii_digit() || matches!(b, b'.' | b'_'))
-        && number.bytes().filter(|b| *b == b'.').count() <= 1;
-    let word = matches!(text, "True" | "TRUE" | "False" | "FALSE");
-    let special = matches!(number.to_ascii_lowercase().as_str(), ".inf" | ".nan");
-    (based && number.bytes().skip(2).all(|b| b.is_ascii_hexdigit())) || digits || word || special
 }
 
 macro_rules! integers {

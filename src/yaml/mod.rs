@@ -17,6 +17,7 @@ mod deserialize;
 mod explain;
 mod keys;
 mod parse;
+mod scalars;
 mod spanned;
 
 pub use keys::{Keys, unknown_key};

@@ -40,7 +40,7 @@ impl Nginx {
                client_body_temp_path tmp-body;\n proxy_temp_path tmp-proxy;\n fastcgi_temp_path tmp-fastcgi;\n\
                uwsgi_temp_path tmp-uwsgi;\n scgi_temp_path tmp-scgi;\n\
                log_format timed {LOG_FORMAT};\n access_log access.log timed;\n\
-               ssl_certificate chain.pem;\n ssl_certificate_key key.pem;\n\
+               ssl_protocols TLSv1.2 TLSv1.3;\n ssl_certificate chain.pem;\n ssl_certificate_key key.pem;\n\
                server {{\n listen 127.0.0.1:{port};\n listen 127.0.0.1:{tls_port} ssl;\n root html;\n\
                {locations}\n}}\n}}\n"
         );

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use houston::evidence::{self, Ask, Tools};
+use houston::evidence::{self, Ask, Setup, Tools};
 use houston::model::observation::Observation;
 use houston::model::params::Params;
+use houston::model::value::Value;
 use houston::model::window::{Moment, Window};
 use houston::yaml;
 use jiff::{SignedDuration, Timestamp};
@@ -20,6 +21,7 @@ pub fn ask() -> Ask {
         now,
         window: Window::ending_at(now, SignedDuration::from_mins(15)),
         moment: Moment::Now,
+        since: now,
         params: Params::default(),
         customer: None,
         attempt: 1,
@@ -33,13 +35,7 @@ pub fn ask() -> Ask {
 
 /// A client, a resolver and no secrets; `programs` may be run.
 pub fn tools(programs: Vec<std::path::PathBuf>) -> Arc<Tools> {
-    Arc::new(Tools {
-        http: Default::default(),
-        resolver: Default::default(),
-        credentials: Default::default(),
-        redactor: Default::default(),
-        programs,
-    })
+    Arc::new(Tools::new(Setup { programs, ..Setup::default() }))
 }
 
 #[allow(clippy::disallowed_methods)] // tests look at servers that live in the present
@@ -53,4 +49,18 @@ pub async fn look(kind: &str, settings: &str, ask: &Ask) -> Observation {
     let node = yaml::parse("check.yaml", settings).unwrap_or_else(|error| panic!("{error}"));
     let probe = (kind.read)(&node).unwrap_or_else(|error| panic!("{error}"));
     tokio::time::timeout(AT_MOST + Duration::from_secs(5), probe.observe(ask)).await.expect("a look that ends")
+}
+
+/// A measure that is a number.
+pub fn number(observation: &Observation, name: &str) -> f64 {
+    observation.measures.number(name).unwrap_or_else(|| panic!("no number {name} in {observation:?}"))
+}
+
+/// A measure as text: a text itself, anything else as it is shown; empty where there is none.
+pub fn text(observation: &Observation, name: &str) -> String {
+    match observation.measures.get(name) {
+        Some(Value::Text(text)) => text.clone(),
+        Some(other) => other.show(1000),
+        None => String::new(),
+    }
 }

@@ -2,5 +2,7 @@
 
 mod looking;
 
+mod dnsmasq;
 mod nginx;
 mod shop_logs;
+mod shop_metrics;

@@ -1,9 +1,9 @@
 //! `access_log`, `http`, `tcp` and `tls` against a real nginx.
 
 use base64::Engine as _;
-use houston::model::observation::{Observation, Seen};
+use houston::model::observation::{Observation, Phase, Seen};
 
-use super::looking::{ask, look, now};
+use super::looking::{ask, look, now, number, text};
 use crate::lab::nginx::Nginx;
 use crate::lab::{get, get_with};
 
@@ -16,10 +16,6 @@ const LOCATIONS: &str = "
     location = /round { return 302 /round; }
     location = /slow.txt { limit_rate 40k; }
 ";
-
-fn number(observation: &Observation, name: &str) -> f64 {
-    observation.measures.number(name).unwrap_or_else(|| panic!("no {name} in {observation:?}"))
-}
 
 fn authorization(user: &str) -> String {
     format!("Authorization: Basic {}", base64::engine::general_purpose::STANDARD.encode(format!("{user}:secret")))
@@ -83,4 +79,109 @@ async fn access_log_counts_what_nginx_wrote_down_across_a_rotation() {
     nobody.customer = Some("initech".to_owned());
     let nobody = look("access_log", &settings, &nobody).await;
     assert!(matches!(nobody.seen, Seen::Blind(_)), "no request is no answer: {nobody:?}");
+}
+
+/// Looks once with these settings, in which `{port}`, `{tls}` and `{ca}` stand for nginx's own.
+async fn seen(nginx: &Nginx, kind: &str, settings: &str) -> Observation {
+    let settings = settings
+        .replace("{port}", &nginx.port.to_string())
+        .replace("{tls}", &nginx.tls_port.to_string())
+        .replace("{ca}", &nginx.authority().display().to_string());
+    look(kind, &settings, &ask()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_reports_what_nginx_answers() {
+    let nginx = Nginx::start(LOCATIONS);
+    std::fs::write(nginx.html().join("large.txt"), vec![b'x'; 3 << 20]).unwrap();
+    for (settings, status, redirects) in [
+        ("{ url: \"http://127.0.0.1:{port}/ok\" }", 200.0, 0.0),
+        ("{ url: \"http://127.0.0.1:{port}/ok\", method: HEAD }", 200.0, 0.0),
+        ("{ url: \"http://127.0.0.1:{port}/missing\" }", 404.0, 0.0),
+        ("{ url: \"http://127.0.0.1:{port}/broken\" }", 500.0, 0.0),
+        ("{ url: \"http://127.0.0.1:{port}/moved\" }", 200.0, 1.0),
+        ("{ url: \"http://127.0.0.1:{port}/moved\", follow_redirects: 0 }", 302.0, 0.0),
+        ("{ url: \"http://127.0.0.1:{port}/ok\", method: POST, json: { a: 1 } }", 200.0, 0.0),
+        ("{ url: \"https://localhost:{tls}/ok\", tls: { ca: \"{ca}\" } }", 200.0, 0.0),
+        ("{ url: \"https://127.0.0.1:{tls}/ok\", tls: { ca: \"{ca}\", server_name: shop.test } }", 200.0, 0.0),
+        ("{ url: \"https://127.0.0.1:{tls}/ok\", tls: { insecure: true } }", 200.0, 0.0),
+        // nginx notices it and says so.
+        ("{ url: \"http://127.0.0.1:{tls}/ok\" }", 400.0, 0.0),
+    ] {
+        let seen = seen(&nginx, "http", settings).await;
+        assert_eq!(seen.seen, Seen::Answered, "{settings}: {seen:?}");
+        let found = (number(&seen, "status"), number(&seen, "redirects"));
+        assert_eq!(found, (status, redirects), "{settings}: {seen:?}");
+        assert!(number(&seen, "duration_seconds") < 30.0 && number(&seen, "first_byte_seconds") > 0.0, "{seen:?}");
+    }
+
+    let secure = seen(&nginx, "http", "{ url: \"https://localhost:{tls}/ok\", tls: { ca: \"{ca}\" } }").await;
+    let days = number(&secure, "certificate_expiry_days");
+    assert!((29.9..30.1).contains(&days), "{secure:?}");
+    let plain = seen(&nginx, "http", "{ url: \"http://127.0.0.1:{port}/ok\" }").await;
+    assert_eq!(text(&plain, "body"), "fine\n", "{plain:?}");
+    let large = seen(&nginx, "http", "{ url: \"http://127.0.0.1:{port}/large.txt\" }").await;
+    assert!(large.measures.get("body").is_none() && number(&large, "status") == 200.0, "beyond the cap: {large:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_names_the_phase_in_which_the_service_failed() {
+    let mut nginx = Nginx::start(LOCATIONS);
+    for (settings, phase) in [
+        ("{ url: \"http://127.0.0.1:{port}/round\" }", Phase::Processing),
+        ("{ url: \"https://localhost:{tls}/ok\" }", Phase::Tls),
+        ("{ url: \"https://127.0.0.1:{tls}/ok\", tls: { ca: \"{ca}\" } }", Phase::Tls),
+        ("{ url: \"https://127.0.0.1:{port}/ok\" }", Phase::Tls),
+    ] {
+        let seen = seen(&nginx, "http", settings).await;
+        assert!(matches!(&seen.seen, Seen::Failed(fault) if fault.phase == phase), "{settings}: {seen:?}");
+    }
+    nginx.server.stop();
+    let gone = seen(&nginx, "http", "{ url: \"http://127.0.0.1:{port}/ok\" }").await;
+    assert!(matches!(&gone.seen, Seen::Failed(fault) if fault.phase == Phase::Connect), "{gone:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tcp_connects_and_speaks_with_nginx() {
+    let mut nginx = Nginx::start(LOCATIONS);
+    let dialogue = "dialogue: [{ send: \"HEAD /ok HTTP/1.0\" }, { send: \"\" }, { expect: \"^HTTP/1.1 200\" }]";
+    for settings in [
+        "{ address: \"127.0.0.1:{port}\" }".to_owned(),
+        format!("{{ address: \"127.0.0.1:{{port}}\", {dialogue} }}"),
+        format!("{{ address: \"localhost:{{tls}}\", tls: {{ ca: \"{{ca}}\" }}, {dialogue} }}"),
+    ] {
+        let seen = seen(&nginx, "tcp", &settings).await;
+        assert_eq!(seen.seen, Seen::Answered, "{settings}: {seen:?}");
+        assert_eq!(text(&seen, "connected"), "true", "{seen:?}");
+    }
+    nginx.server.stop();
+    let gone = seen(&nginx, "tcp", "{ address: \"127.0.0.1:{port}\" }").await;
+    assert!(matches!(&gone.seen, Seen::Failed(fault) if fault.phase == Phase::Connect), "{gone:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_reads_the_certificate_whether_or_not_it_is_good() {
+    let good = Nginx::start(LOCATIONS);
+    let expired = Nginx::with_certificate(LOCATIONS, &["localhost"], -3);
+    for (nginx, settings, verified, failure, days) in [
+        (&good, "{ address: \"localhost:{tls}\", ca: \"{ca}\" }", true, "", 30.0),
+        (&good, "{ address: \"127.0.0.1:{tls}\", ca: \"{ca}\", server_name: shop.test }", true, "", 30.0),
+        (&good, "{ address: \"localhost:{tls}\" }", false, "trust", 30.0),
+        (
+            &good,
+            "{ address: \"localhost:{tls}\", ca: \"{ca}\", server_name: other.test }",
+            false,
+            "not other.test",
+            30.0,
+        ),
+        (&expired, "{ address: \"localhost:{tls}\", ca: \"{ca}\" }", false, "expired", -3.0),
+    ] {
+        let seen = seen(nginx, "tls", settings).await;
+        assert_eq!(seen.seen, Seen::Answered, "{settings}: {seen:?}");
+        assert_eq!(text(&seen, "verified"), verified.to_string(), "{settings}: {seen:?}");
+        assert!(text(&seen, "failure").contains(failure), "{settings}: {seen:?}");
+        assert!((number(&seen, "expiry_days") - days).abs() < 0.1, "{settings}: {seen:?}");
+    }
+    let plain = seen(&good, "tls", "{ address: \"127.0.0.1:{port}\" }").await;
+    assert!(matches!(&plain.seen, Seen::Failed(fault) if fault.phase == Phase::Tls), "{plain:?}");
 }

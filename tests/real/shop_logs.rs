@@ -4,15 +4,24 @@ use std::path::Path;
 use std::time::Duration;
 
 use houston::demo::{Fault, Options, Shop};
-use houston::model::observation::{Observation, Seen};
+use houston::model::observation::Seen;
 
-use super::looking::{ask, look, now};
+use super::looking::{ask, look, now, number};
 use crate::lab::{get, until};
 
 async fn shop(past_hours: u32, live_rate: f64) -> (tempfile::TempDir, Shop) {
     let place = tempfile::tempdir().unwrap();
     let directory = place.path().join("shop");
-    let options = Options { directory, shop_port: 0, admin_port: 0, past_hours, live_rate, ..Options::default() };
+    let options = Options {
+        directory,
+        shop_port: 0,
+        admin_port: 0,
+        tls_port: 0,
+        names_port: 0,
+        past_hours,
+        live_rate,
+        ..Options::default()
+    };
     (place, Shop::start(options).await.unwrap())
 }
 
@@ -23,10 +32,6 @@ fn access_log(directory: &Path) -> String {
 fn log_file(directory: &Path) -> String {
     let paths = format!("{}/app.log", directory.display());
     format!("{{ paths: [\"{paths}\"], match: '\"level\":\"error\"', customer: {{ field: customer }} }}")
-}
-
-fn number(observation: &Observation, name: &str) -> f64 {
-    observation.measures.number(name).unwrap_or_else(|| panic!("no {name} in {observation:?}"))
 }
 
 #[tokio::test(flavor = "multi_thread")]

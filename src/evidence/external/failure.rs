@@ -1,18 +1,16 @@
 //! What a failed exchange with a service is: a fault that customers see as well, or our own blindness.
 
 use crate::model::measure::{Measure, Type};
-use crate::model::observation::{Observation, Phase, UnknownKind};
+use crate::model::observation::Observation;
 use crate::model::value::Measures;
 use crate::net::http::{Failure, Reason, Timings};
 
 /// The observation of a failure; `measures` are those up to there.
 pub(super) fn observation(failure: &Failure, measures: Measures) -> Observation {
-    let seen = match (failure.reason, failure.phase) {
-        (Reason::Service | Reason::Timeout, phase) => Observation::failed(phase, failure.what.clone()),
-        (Reason::Guard, _) => Observation::blind(UnknownKind::Refused, failure.what.clone()),
-        (Reason::Ours, _) if failure.capped => Observation::blind(UnknownKind::Incomplete, failure.what.clone()),
-        (Reason::Ours, Phase::Resolve) => Observation::blind(UnknownKind::Unreachable, failure.what.clone()),
-        (Reason::Ours, _) => Observation::blind(UnknownKind::TimedOut, failure.what.clone()),
+    let what = failure.what.clone();
+    let seen = match failure.reason {
+        Reason::Service | Reason::Timeout => Observation::failed(failure.phase, what),
+        Reason::Guard | Reason::Ours => Observation::blind(failure.unknown, what),
     };
     seen.measures(measures).took(failure.timings.total)
 }

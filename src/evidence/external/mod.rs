@@ -8,3 +8,6 @@ pub mod tls;
 mod address;
 mod failure;
 mod tls_options;
+
+#[cfg(test)]
+mod testing;

@@ -1,1 +1,4 @@
 //! The kinds of the internal look.
+
+pub mod metrics;
+pub mod prometheus;

@@ -234,7 +234,7 @@ fn wire(error: &hyper::Error, meter: &Meter, request: &Request, progress: &mut P
     if !in_body && (meter.is_over() || error.is_parse_too_large()) {
         let what =
             format!("the answer's head is longer than {} or {HEADERS} fields", show_size(request.caps.head as u64));
-        return progress.capped(what);
+        return progress.fail(Reason::Ours, what);
     }
     let received = show_size(progress.received as u64);
     let broken = |how: &str| match (in_body, meter.first().is_some()) {

@@ -10,7 +10,7 @@ use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
 use super::{Failure, Reason, Request, Response, Timings};
-use crate::model::observation::Phase;
+use crate::model::observation::{Phase, UnknownKind};
 use crate::model::units::show_duration;
 
 /// How long an answer may serve others.
@@ -132,6 +132,6 @@ fn late(begun: Instant) -> Failure {
         timings: Timings { total: waited, ..Timings::default() },
         redirects: Vec::new(),
         certificate_expiry: None,
-        capped: false,
+        unknown: UnknownKind::TimedOut,
     }
 }

@@ -4,36 +4,23 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::model::measure::{Measure, Type};
+use crate::model::measure::Measure;
 use crate::model::value::{Measures, Value};
 use crate::net::http::Response;
 
 /// The names in a step's expectations and captures: those of the `http` kind.
-pub static STEP_MEASURES: &[Measure] = &[
-    measure("status", Type::Number, "HTTP status", "the answer's status"),
-    measure("duration_seconds", Type::Number, "seconds", "the whole exchange, redirects included"),
-    measure("resolve_seconds", Type::Number, "seconds", "resolving the name, at the last hop"),
-    measure("connect_seconds", Type::Number, "seconds", "connecting, at the last hop"),
-    measure("tls_seconds", Type::Number, "seconds", "the TLS handshake, at the last hop"),
-    measure("first_byte_seconds", Type::Number, "seconds", "until the first byte of the answer, at the last hop"),
-    measure("body", Type::Text, "text", "the body, decoded"),
-    measure("body_bytes", Type::Number, "bytes", "the length of the decoded body"),
-    measure("headers", Type::Map, "text by name", "the answer's headers by their names in lower case"),
-    measure("json", Type::Any, "any", "the body read as JSON"),
-    measure("redirects", Type::Number, "count", "redirects that were followed"),
-    measure("http_version", Type::Text, "text", "`HTTP/1.1`, `HTTP/2`"),
-    measure("certificate_expiry_days", Type::Number, "days", "until the first certificate of the chain expires"),
-];
-
-const fn measure(name: &'static str, kind: Type, unit: &'static str, meaning: &'static str) -> Measure {
-    Measure { name, kind, unit, meaning }
+pub fn step_measures() -> &'static [Measure] {
+    crate::evidence::external::http::KIND.measures
 }
 
 /// The names that say what was answered, not only that something was.
 pub const CONTENT: [&str; 3] = ["body", "json", "headers"];
 
-/// The measures of an answer. `body` and `json` are absent where the body was not read to its end, `json` where the
-/// body isn't JSON.
+/// The measures of an answer. `body` and `json` are absent where the body was not read to its end.
+///
+/// Where the body isn't JSON `json` is absent, and not null as in the `http` kind: `!has(json.error)` must not hold of a
+/// page of HTML. Nothing is struck out either, since a token that comes back is captured; [`super::run`] strikes what
+/// it shows.
 pub fn measures(response: &Response, now: Timestamp) -> Measures {
     let mut measures = Measures::new();
     measures.set("status", response.status).set("duration_seconds", response.timings.total.as_secs_f64());
@@ -83,4 +70,44 @@ fn headers(headers: &http::HeaderMap) -> Value {
         }
     }
     Value::Map(map)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::net::http::Timings;
+
+    #[test]
+    fn a_step_has_the_measures_of_http() {
+        let now: Timestamp = "2026-11-22T10:00:00Z".parse().unwrap();
+        let second = Some(std::time::Duration::from_secs(1));
+        let response = Response {
+            status: 200,
+            version: http::Version::HTTP_2,
+            headers: [(http::header::ETAG, http::HeaderValue::from_static("x"))].into_iter().collect(),
+            body: Bytes::from_static(b"{}"),
+            truncated: false,
+            redirects: Vec::new(),
+            url: url::Url::parse("http://h/").unwrap(),
+            timings: Timings {
+                resolve: second,
+                connect: second,
+                tls: second,
+                first_byte: second,
+                ..Timings::default()
+            },
+            certificate_expiry: Some("2026-11-23T10:00:00Z".parse().unwrap()),
+            unread_coding: None,
+            set_cookies: Vec::new(),
+            reach: crate::net::guard::Reach::Anywhere,
+        };
+        let seen = measures(&response, now);
+        let mut named: Vec<&str> = step_measures().iter().map(|measure| measure.name).collect();
+        named.sort_unstable();
+        assert_eq!(seen.iter().map(|(name, _)| name).collect::<Vec<_>>(), named);
+        assert_eq!(seen.number("certificate_expiry_days"), Some(1.0));
+        assert_eq!(seen.get("http_version"), Some(&Value::from("HTTP/2")));
+    }
 }

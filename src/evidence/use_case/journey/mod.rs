@@ -11,13 +11,12 @@ use crate::yaml::Node;
 
 mod answer;
 mod cookies;
+mod keys;
 mod read;
 mod run;
 mod send;
 mod show;
 mod step;
-
-pub use answer::STEP_MEASURES;
 
 use step::Step;
 
@@ -29,7 +28,7 @@ pub static KIND: Kind = Kind {
     docs: "\
 Takes the steps in order, each with a connection of its own and with the cookies that the steps before it were given
 (kept for the host that set them, at most 50, forgotten after the run). A step is one request and what must hold of its
-answer; its expectations see what the `http` kind measures, the check's parameters that some step uses, and what earlier
+answer; its expectations see what the `http` kind measures (`json` breaks what needs it where the body isn't JSON), the check's parameters that some step uses, and what earlier
 steps captured. Without `expect` a step wants 2xx. At least one step must look at what was answered (`body`, `json`,
 `headers`): a page that says \"sorry\" with status 200 is the commonest way in which a use case fails.
 
@@ -47,10 +46,17 @@ value, in the values of headers, `json`, `form` and `body`. Nothing that a ticke
 
 Declare `attempts: 3` and `control: synthetic`, so that a failure that is the customer's alone can be proof.",
     keys: &[
-        key("get, head, post, put, patch, delete", "URL", None, "exactly one of them: the request"),
+        key("get", "URL", Some("one method is required"), "asks for it"),
+        key("head", "URL", Some("one method is required"), "asks for its headers"),
+        key("post", "URL", Some("one method is required"), "sends to it"),
+        key("put", "URL", Some("one method is required"), "replaces it"),
+        key("patch", "URL", Some("one method is required"), "changes it"),
+        key("delete", "URL", Some("one method is required"), "deletes it"),
         key("name", "text", Some("method and path"), "what the step is called in findings"),
         key("headers", "map of texts or secrets", Some("none"), "sent with the request"),
-        key("json / form / body", "value / map / text", Some("none"), "what is sent, with its content type"),
+        key("json", "JSON value", Some("none"), "sent as JSON; at most one of json, form, body"),
+        key("form", "map of texts", Some("none"), "sent as a form"),
+        key("body", "text", Some("none"), "sent as plain text"),
         key("bearer_token", "secret", Some("none"), "sent as `Authorization: Bearer …`"),
         key("basic", "{ user, password: secret }", Some("none"), "sent as `Authorization: Basic …`"),
         key(
@@ -109,7 +115,7 @@ Declare `attempts: 3` and `control: synthetic`, so that a failure that is the cu
     example: "use_case/journey.yaml",
     example_text: include_str!("../../../../checks.d/use_case/journey.yaml"),
     read,
-    schema: |generator| generator.subschema_for::<Vec<read::Keys>>(),
+    schema: |generator| generator.subschema_for::<Vec<keys::Keys>>(),
 };
 
 const fn key(name: &'static str, takes: &'static str, default: Option<&'static str>, meaning: &'static str) -> Key {

@@ -1,25 +1,17 @@
 //! Reads a journey from its YAML: a list of steps, each checked at its own place.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 use http::{HeaderName, Method};
-use schemars::JsonSchema;
-use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
-use serde::{Deserialize, Deserializer};
 
-use super::answer::{CONTENT, STEP_MEASURES};
+use super::answer::{CONTENT, step_measures};
+use super::keys::{Basic, HeaderKey, Keys, Retry, Said};
 use super::step::{Body, Capture, Credentials, Expect, HeaderValue, Step};
-use crate::evidence::slots::{
-    BodyTemplate, FormTemplate, JsonTemplate, TextTemplate, UrlTemplate, names_in, without_slots,
-};
+use crate::evidence::slots::{UrlTemplate, names_in, without_slots};
 use crate::expect::{Expression, Refused};
 use crate::model::encode::is_unprintable;
 use crate::model::params::is_name;
-use crate::model::secret::SecretRef;
 use crate::model::source::{Diagnostic, Span};
-use crate::model::units;
 use crate::yaml::{Node, Shape, Spanned, inside};
 
 /// The most steps of a journey.
@@ -32,153 +24,6 @@ const DELAY_LIMIT: Duration = Duration::from_secs(60);
 const REDIRECTS_LIMIT: u8 = 20;
 /// As for the `http` kind.
 const REDIRECTS: u8 = 10;
-
-/// One step as it is written. Exactly one of the methods names its URL.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(rename = "JourneyStep")]
-pub struct Keys {
-    name: Option<Spanned<String>>,
-    get: Option<Spanned<UrlTemplate>>,
-    head: Option<Spanned<UrlTemplate>>,
-    post: Option<Spanned<UrlTemplate>>,
-    put: Option<Spanned<UrlTemplate>>,
-    patch: Option<Spanned<UrlTemplate>>,
-    delete: Option<Spanned<UrlTemplate>>,
-    #[serde(default)]
-    headers: BTreeMap<String, Spanned<HeaderKey>>,
-    json: Option<Spanned<JsonTemplate>>,
-    form: Option<Spanned<FormTemplate>>,
-    body: Option<Spanned<BodyTemplate>>,
-    bearer_token: Option<Spanned<SecretRef>>,
-    basic: Option<Spanned<Basic>>,
-    #[serde(default)]
-    expect: Vec<Spanned<Said>>,
-    #[serde(default)]
-    capture: BTreeMap<String, Spanned<String>>,
-    #[serde(default)]
-    always: bool,
-    retry: Option<Retry>,
-    timeout: Option<Spanned<units::Span>>,
-    follow_redirects: Option<Spanned<u8>>,
-}
-
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Basic {
-    user: String,
-    password: SecretRef,
-}
-
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct Retry {
-    attempts: Spanned<u32>,
-    delay: Option<Spanned<units::Span>>,
-}
-
-/// A header's value: text with slots, or a secret.
-#[derive(Debug)]
-struct HeaderKey(HeaderValue);
-
-impl<'de> Deserialize<'de> for HeaderKey {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct HeaderVisitor;
-        impl<'de> Visitor<'de> for HeaderVisitor {
-            type Value = HeaderValue;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a header's value, or a secret as { env: NAME }")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<HeaderValue, E> {
-                TextTemplate::parse(text).map(HeaderValue::Text).map_err(E::custom)
-            }
-
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<HeaderValue, E> {
-                self.visit_str(&number.to_string())
-            }
-
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<HeaderValue, E> {
-                self.visit_str(&number.to_string())
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<HeaderValue, A::Error> {
-                SecretRef::deserialize(MapAccessDeserializer::new(map)).map(HeaderValue::Secret)
-            }
-        }
-        deserializer.deserialize_any(HeaderVisitor).map(HeaderKey)
-    }
-}
-
-impl JsonSchema for HeaderKey {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "HeaderValue".into()
-    }
-    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        let secret = generator.subschema_for::<SecretRef>();
-        schemars::json_schema!({ "anyOf": [{ "type": "string" }, { "type": "integer" }, secret] })
-    }
-}
-
-/// An expectation: the expression alone, or with what a broken one is and a note.
-#[derive(Debug)]
-struct Said {
-    that: Spanned<String>,
-    odd: bool,
-    note: Option<String>,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct SaidKeys {
-    that: Spanned<String>,
-    #[serde(rename = "else")]
-    otherwise: Option<Otherwise>,
-    note: Option<String>,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum Otherwise {
-    Odd,
-    Bad,
-}
-
-impl<'de> Deserialize<'de> for Said {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct SaidVisitor;
-        impl<'de> Visitor<'de> for SaidVisitor {
-            type Value = Said;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an expectation, like `status == 200`")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Said, E> {
-                // The place of the whole is the place of the expression; the reader of the step puts it in.
-                let at = Span::file("");
-                Ok(Said { that: Spanned { at, value: text.to_owned() }, odd: false, note: None })
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Said, A::Error> {
-                let keys = SaidKeys::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Said { that: keys.that, odd: matches!(keys.otherwise, Some(Otherwise::Odd)), note: keys.note })
-            }
-        }
-        deserializer.deserialize_any(SaidVisitor)
-    }
-}
-
-impl JsonSchema for Said {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "StepExpectation".into()
-    }
-    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        let keys = generator.subschema_for::<SaidKeys>();
-        schemars::json_schema!({ "anyOf": [{ "type": "string" }, keys] })
-    }
-}
 
 /// Reads all steps.
 ///
@@ -393,7 +238,7 @@ fn header_name(name: &str, value: &Spanned<HeaderKey>, has_credentials: bool) ->
 fn expectation(said: Spanned<Said>, extra: &[&str]) -> Result<Expect, Diagnostic> {
     let Spanned { at, value: Said { that, odd, note } } = said;
     let at = if that.at.file.is_empty() { at } else { that.at };
-    let that = compile(&that.value, &at, |text| Expression::condition(text, STEP_MEASURES, extra))?;
+    let that = compile(&that.value, &at, |text| Expression::condition(text, step_measures(), extra))?;
     if !that.usual().is_empty() {
         return Err(Diagnostic::error(at, "usual(…) can't be used in a step")
             .hint("expect it of the whole journey: usual(duration_seconds)"));
@@ -406,10 +251,10 @@ fn capture(name: String, value: Spanned<String>, extra: &[&str], slots: &[String
     if !is_name(&name) || name.len() > 64 {
         return refuse("a capture's name is a letter or underscore, then letters, digits, underscores".to_owned());
     }
-    if STEP_MEASURES.iter().any(|measure| measure.name == name) {
+    if step_measures().iter().any(|measure| measure.name == name) {
         return refuse(format!("`{name}` is the name of a measure; give the capture another one"));
     }
-    let expression = compile(&value.value, &value.at, |text| Expression::value(text, STEP_MEASURES, extra))?;
+    let expression = compile(&value.value, &value.at, |text| Expression::value(text, step_measures(), extra))?;
     Ok(Capture { fills_slot: slots.contains(&name), name, value: expression, at: value.at })
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::answer::{self, CONTENT, STEP_MEASURES};
+use super::answer::{self, CONTENT, step_measures};
 use super::cookies::Jar;
 use super::send::{Letter, Unready, send};
 use super::show;
@@ -163,7 +163,7 @@ impl Run<'_> {
                 measures.set("status", status);
             }
             if !taken.excerpt.is_empty() {
-                observation = observation.excerpt(self.strike(&taken.excerpt));
+                observation = observation.excerpt(taken.excerpt);
             }
             observation.reproduce = taken.reproduce.map(|line| self.strike(&line));
             let place = self.place(index);
@@ -320,7 +320,7 @@ impl Run<'_> {
                 format!("only {} of the journey's {} were left for it", show_duration(waited), show_duration(total)),
             )),
             Reason::Guard => End::Blind(Unknown::new(UnknownKind::Refused, failure.what)),
-            Reason::Ours => End::Blind(Unknown::new(UnknownKind::Unreachable, failure.what)),
+            Reason::Ours => End::Blind(Unknown::new(failure.unknown, failure.what)),
         }
     }
 
@@ -375,7 +375,8 @@ impl Run<'_> {
             Some(why) => End::Blind(Unknown::new(UnknownKind::Incomplete, why)),
             None => End::Held,
         };
-        let excerpt = if matches!(end, End::Held) { String::new() } else { show::excerpt(response) };
+        let excerpt =
+            if matches!(end, End::Held) { String::new() } else { show::excerpt(response, |text| self.strike(text)) };
         Taken { odd, status: Some(response.status), excerpt, ..Taken::new(end) }
     }
 
@@ -437,7 +438,7 @@ enum Absent {
 }
 
 fn absent(names: &[String], measures: &Measures, response: &Response) -> Absent {
-    let missing = |name: &str| STEP_MEASURES.iter().any(|m| m.name == name) && measures.get(name).is_none();
+    let missing = |name: &str| step_measures().iter().any(|m| m.name == name) && measures.get(name).is_none();
     let missing: Vec<&str> = names.iter().map(String::as_str).filter(|name| missing(name)).collect();
     let of_body = |name: &str| CONTENT.contains(&name) || name == "body_bytes";
     match missing.first() {

@@ -108,23 +108,30 @@ fn escaped(text: &str) -> String {
 }
 
 /// The first bytes of an answer's body, where it is text; what it is, where it isn't.
-pub fn excerpt(response: &Response) -> String {
+///
+/// `strike` takes the secrets out of the whole body before it is cut: half a secret would not be recognised.
+pub fn excerpt(response: &Response, strike: impl Fn(&str) -> String) -> String {
     let body = &response.body[..];
     if body.is_empty() {
         return String::new();
     }
-    let shown = &body[..body.len().min(BODY_SHOWN)];
-    let text = match std::str::from_utf8(shown) {
-        Ok(text) => text,
-        // Cut in the middle of a character: still text.
-        Err(error) if error.error_len().is_none() && error.valid_up_to() > 0 => {
-            std::str::from_utf8(&shown[..error.valid_up_to()]).unwrap_or_default()
-        }
-        Err(_) => "",
+    // A body that was cut at the cap may end within a character.
+    let is_text = match std::str::from_utf8(body) {
+        Ok(text) => !text.contains('\0'),
+        Err(error) => response.truncated && error.error_len().is_none(),
     };
-    if text.is_empty() || text.contains('\0') {
+    if !is_text {
         let kind = response.headers.get(http::header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
         return format!("({} bytes of {})", body.len(), kind.unwrap_or("something that is not text"));
     }
-    if body.len() > text.len() { format!("{text}…") } else { text.to_owned() }
+    let mut text = strike(&String::from_utf8_lossy(body));
+    if text.len() > BODY_SHOWN {
+        let mut end = BODY_SHOWN;
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
