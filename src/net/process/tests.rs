@@ -20,7 +20,7 @@ fn script(body: &str) -> Script {
 
 async fn run_for(script: &Script, args: &[&str], time: Duration) -> Result<Ran, NotRun> {
     let args = args.iter().map(|arg| (*arg).to_owned()).collect();
-    let program = Program { path: script.path.clone(), args, env: Vec::new() };
+    let program = Program { path: script.path.clone(), called: None, args, env: Vec::new() };
     // A file that was just written can't be run while another thread's fork still holds it open.
     loop {
         match run(&program, Bounds::default(), Instant::now() + time).await {
@@ -171,7 +171,7 @@ async fn what_can_not_start_says_so() {
     std::fs::write(&no_interpreter, "#!/nowhere/interpreter\n").unwrap();
     std::fs::set_permissions(&no_interpreter, std::fs::Permissions::from_mode(0o555)).unwrap();
     for path in [no_interpreter, PathBuf::from("/nowhere/plugin")] {
-        let program = Program { path: path.clone(), args: Vec::new(), env: Vec::new() };
+        let program = Program { path: path.clone(), called: None, args: Vec::new(), env: Vec::new() };
         let error = run(&program, Bounds::default(), Instant::now() + Duration::from_secs(5)).await.unwrap_err();
         assert!(error.to_string().contains("interpreter is missing"), "{path:?}: {error}");
     }

@@ -212,7 +212,7 @@ async fn nobody_there_is_unknown_too() {
 #[tokio::test]
 async fn a_dead_scrape_is_never_health() {
     // (series of the query, age, up) → outcome without and with `absent_means: healthy`
-    let rows: [(&str, &str, &str, Option<UnknownKind>, Option<UnknownKind>); 7] = [
+    for (value, age, up, without, with) in [
         ("0", "12", "1", None, None),
         ("", "", "1", Some(UnknownKind::Incomplete), None),
         ("", "", "0", Some(UnknownKind::Incomplete), Some(UnknownKind::Stale)),
@@ -221,8 +221,7 @@ async fn a_dead_scrape_is_never_health() {
         ("0", "", "1", Some(UnknownKind::Stale), None),
         ("0", "", "0", Some(UnknownKind::Stale), Some(UnknownKind::Stale)),
         ("0", "7200", "1", Some(UnknownKind::Stale), Some(UnknownKind::Stale)),
-    ];
-    for (value, age, up, without, with) in rows {
+    ] {
         let reply = |value: &str| if value.is_empty() { vector("") } else { one(value) };
         let (main, age_reply, up_reply) = (reply(value), reply(age), reply(up));
         let server = Canned::start(move |asked| {
