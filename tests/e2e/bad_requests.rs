@@ -12,6 +12,9 @@ use super::world::World;
 /// A time limit of ten seconds, kept on a busy machine.
 const TEN_SECONDS: Duration = Duration::from_secs(20);
 
+/// Stands for a connection that is closed without an answer.
+const CLOSED: u16 = 0;
+
 /// The head of a POST of a ticket, with these lines; the body is the test's business.
 fn head(daemon: &Daemon, lines: &[&str]) -> String {
     let host = daemon.tcp();
@@ -56,7 +59,7 @@ fn a_body_that_is_no_ticket_is_refused_with_its_reason() {
         ("a number beyond all", br#"{"title":"x","alert":1e400}"#.to_vec(), "number"),
         ("services that are a text", br#"{"title":"x","services":"shop"}"#.to_vec(), "sequence"),
         ("a service that is a list", br#"{"title":"x","services":[["shop"]]}"#.to_vec(), "expected a string"),
-        ("a time that is none", br#"{"title":"x","since":"yesterday"}"#.to_vec(), "since"),
+        ("a time that is none", br#"{"title":"x","since":"yesterday"}"#.to_vec(), "line 1 column"),
         (
             "an end before its begin",
             br#"{"title":"x","since":"2026-01-02T00:00:00Z","until":"1970-01-01T00:00:00Z"}"#.to_vec(),
@@ -149,17 +152,28 @@ fn a_request_that_is_no_request_is_refused() {
         ("another coding", post("Content-Type: application/json\r\nTransfer-Encoding: gzip\r\n", good), &[400]),
         ("a wait that is none", format!("POST /api/v1/tickets?wait=30 HTTP/1.1\r\n{auth}{json}\r\n{good}"), &[400]),
         ("a wait twice", format!("POST /api/v1/tickets?wait=1s&wait=2s HTTP/1.1\r\n{auth}{json}\r\n{good}"), &[400]),
-        ("another host", format!("GET /healthz HTTP/1.1\r\nHost: evil.example\r\n\r\n"), &[421]),
+        ("another host", format!("GET /healthz HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n"), &[421]),
         (
             "another host with our port",
-            format!("GET / HTTP/1.1\r\nHost: evil.example:{}\r\n\r\n", host.split(':').nth(1).unwrap()),
+            format!(
+                "GET / HTTP/1.1\r\nHost: evil.example:{}\r\nConnection: close\r\n\r\n",
+                host.split(':').nth(1).unwrap()
+            ),
             &[421],
         ),
-        ("two hosts", format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\nHost: evil.example\r\n\r\n"), &[400, 421]),
-        ("no host", "GET /healthz HTTP/1.1\r\n\r\n".to_owned(), &[400, 421]),
-        ("a host with a user", format!("GET /healthz HTTP/1.1\r\nHost: x@{host}\r\n\r\n"), &[421]),
+        (
+            "two hosts",
+            format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nHost: evil.example\r\n\r\n"),
+            &[400, 421],
+        ),
+        ("no host", "GET /healthz HTTP/1.1\r\nConnection: close\r\n\r\n".to_owned(), &[400, 421]),
+        ("a host with a user", format!("GET /healthz HTTP/1.1\r\nHost: x@{host}\r\nConnection: close\r\n\r\n"), &[421]),
         ("HTTP/1.0 without a host", "GET /healthz HTTP/1.0\r\n\r\n".to_owned(), &[421]),
-        ("another place, in full", format!("GET http://evil.example/healthz HTTP/1.1\r\nHost: {host}\r\n\r\n"), &[421]),
+        (
+            "another place, in full",
+            format!("GET http://evil.example/healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"),
+            &[421],
+        ),
         (
             "our place, in full",
             format!("GET http://{host}/healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"),
@@ -175,26 +189,41 @@ fn a_request_that_is_no_request_is_refused() {
             format!("GET / HTTP/1.1\r\n{auth}Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n"),
             &[200],
         ),
-        ("HTTP/2 without asking", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), &[400, 505]),
-        ("HTTP/3.0", format!("GET /healthz HTTP/3.0\r\nHost: {host}\r\n\r\n"), &[400, 505]),
+        ("HTTP/2 without asking", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), &[CLOSED, 400, 505]),
+        ("HTTP/3.0", format!("GET /healthz HTTP/3.0\r\nHost: {host}\r\nConnection: close\r\n\r\n"), &[400, 505]),
         ("no version", "GET /healthz\r\n\r\n".to_owned(), &[400]),
         ("TLS", "\u{16}\u{3}\u{1}\u{2}\0\u{1}\0\u{1}\r\n\r\n".to_owned(), &[400]),
-        ("a header over two lines", format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\nX-A: b\r\n c\r\n\r\n"), &[400]),
-        ("a blank before the colon", format!("GET /healthz HTTP/1.1\r\nHost : {host}\r\n\r\n"), &[400]),
-        ("NUL in a header", format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\nX-A: b\0c\r\n\r\n"), &[400]),
+        (
+            "a header over two lines",
+            format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nX-A: b\r\n c\r\n\r\n"),
+            &[400],
+        ),
+        (
+            "a blank before the colon",
+            format!("GET /healthz HTTP/1.1\r\nHost : {host}\r\nConnection: close\r\n\r\n"),
+            &[400],
+        ),
+        (
+            "NUL in a header",
+            format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nX-A: b\0c\r\n\r\n"),
+            &[400],
+        ),
         (
             "a head without end",
-            format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\nX-A: {}\r\n\r\n", "a".repeat(100_000)),
+            format!(
+                "GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nX-A: {}\r\n\r\n",
+                "a".repeat(100_000)
+            ),
             &[400, 431],
         ),
         (
             "a thousand headers",
-            format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\n{}\r\n", "X-A: b\r\n".repeat(1_000)),
+            format!("GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n{}\r\n", "X-A: b\r\n".repeat(1_000)),
             &[400, 431],
         ),
         (
             "a path without end",
-            format!("GET /{} HTTP/1.1\r\nHost: {host}\r\n\r\n", "a".repeat(100_000)),
+            format!("GET /{} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n", "a".repeat(100_000)),
             &[400, 414, 431],
         ),
         ("a bad escape", format!("GET /api/v1/tickets/%zz HTTP/1.1\r\n{auth}\r\n"), &[400, 404]),
@@ -214,7 +243,10 @@ fn a_request_that_is_no_request_is_refused() {
         ),
     ];
     for (name, request, statuses) in table {
-        let answer = place.send(request.as_bytes()).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let answer = match place.send(request.as_bytes()) {
+            Err(_) if statuses.contains(&CLOSED) => continue,
+            answer => answer.unwrap_or_else(|error| panic!("{name}: {error}")),
+        };
         assert!(statuses.contains(&answer.status), "{name}: {} {}", answer.status, answer.text());
         if answer.status >= 400 && !answer.body.is_empty() {
             assert!(answer.json()["error"]["what"].is_string(), "{name}: {}", answer.text());

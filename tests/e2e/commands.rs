@@ -179,7 +179,8 @@ fn checks_are_validated_and_run_with_their_exit_codes() {
     let (said, document) = tried(&four_looks(&world, "/well"), 0, 0);
     assert!(said.contains("no issue"), "{said}");
     assert_eq!((&document["errors"], &document["warnings"], &document["checks"]), (&json!(0), &json!(0), &json!(5)));
-    let warned = format!("checks:\n- {{ name: a, http: {{ url: '{url}' }}, expect: [\"true\"] }}\n");
+    let unused = "params: { account: { from: ticket.customer, default: none } }";
+    let warned = format!("checks:\n- {{ name: a, http: {{ url: '{url}' }}, {unused} }}\n");
     let (said, document) = tried(&warned, 2, 1);
     assert!(document["warnings"].as_u64() > Some(0) && said.contains("shop.yaml:2:"), "{said} {document}");
     let (said, document) = tried("checks:\n- { name: a, htpp: {} }\n- { name: b, tpc: {} }\n", 2, 2);

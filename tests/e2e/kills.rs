@@ -64,7 +64,8 @@ impl Filer<'_> {
             match place.send(request.as_bytes()) {
                 Ok(answer) if answer.status == 202 => {
                     let number = answer.json()["ticket"].as_str().unwrap().to_owned();
-                    writeln!(witness, "{number} {id}").unwrap();
+                    // In one piece, for there are two who write.
+                    witness.write_all(format!("{number} {id}\n").as_bytes()).unwrap();
                     witness.sync_data().unwrap();
                     self.filed.fetch_add(1, Ordering::SeqCst);
                     n += 1;

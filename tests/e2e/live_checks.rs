@@ -40,7 +40,8 @@ fn checks_come_break_heal_and_go_while_it_runs() {
     let run = daemon.post("/api/v1/checks/extra/run", &json!({}));
     assert_eq!((run.status, &run.json()["outcome"]), (200, &json!("good")), "{}", run.text());
 
-    for broken in ["service: shop\nchecks:\n- { name: extra, tpc: {} }\n", "checks: [", "\u{0}\u{1b}[2J"] {
+    let wrong = ["service: shop\nchecks:\n- { name: extra, tpc: {} }\n", "checks: [", "\u{0}\u{1b}[2J"];
+    for (n, broken) in wrong.into_iter().enumerate() {
         std::fs::write(&file, broken).unwrap();
         until("a broken file is noticed", SOON, || daemon.metric("houston_config_stale_files") == Some(1.0));
         assert!(has(&daemon, "extra"), "its last good version stays");
@@ -51,7 +52,7 @@ fn checks_come_break_heal_and_go_while_it_runs() {
         let status = daemon.command(&["status"]);
         assert_eq!(status.code, Some(1), "{status:?}");
         assert!(status.stdout.contains("checks.d/extra.yaml"), "{}", status.stdout);
-        let verdict = daemon.post("/api/v1/tickets?wait=30s", &ticket(broken, "the shop is slow")).json();
+        let verdict = daemon.post("/api/v1/tickets?wait=30s", &ticket(&n.to_string(), "the shop is slow")).json();
         assert_eq!(verdict["coverage"]["stale_files"], json!(["checks.d/extra.yaml"]), "{verdict}");
         assert_eq!(verdict["coverage"]["checks_answered"], 5, "the last good version was asked: {verdict}");
 

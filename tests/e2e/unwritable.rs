@@ -67,7 +67,9 @@ fn a_full_disk_accepts_nothing_and_heals() {
     assert_eq!(refused.status, 503, "{}", refused.text());
     assert!(refused.header("retry-after").is_some());
     assert!(refused.text().contains("nothing was accepted"), "{}", refused.text());
-    assert_eq!(daemon.get("/readyz").status, 503);
+    until("it says so", PATIENCE, || daemon.get("/readyz").status == 503);
+    let status = daemon.get("/api/v1/status").json();
+    assert_eq!(status["broken"], true, "{status}");
     assert!(daemon.get("/readyz").text().contains("store"));
     assert_eq!(daemon.get("/healthz").status, 200, "the process itself is well");
     assert_eq!(daemon.get("/api/v1/tickets/T-1").status, 200, "and still answers");

@@ -62,7 +62,7 @@ fn serve(mut stream: TcpStream, state: &State) {
     let head = String::from_utf8_lossy(&head).into_owned();
     let path = head.split(' ').nth(1).unwrap_or("/").split('?').next().unwrap_or("/");
     let (status, body) = match path {
-        "/hang" => {
+        _ if path.starts_with("/hang") => {
             state.hanging.fetch_add(1, Ordering::SeqCst);
             // Silent until the other side gives up.
             while stream.read(&mut byte).is_ok_and(|read| read > 0) {}
@@ -97,8 +97,11 @@ pub fn four_looks(world: &World, path: &str) -> String {
     )
 }
 
-/// One check that never gets an answer.
+/// One check that is needed and never gets an answer: a system that we ask says nothing.
 pub fn a_hanging_look(world: &World) -> String {
     let url = world.url("/hang");
-    format!("service: shop\nchecks:\n- {{ name: silent, timeout: 60s, attempts: 1, http: {{ url: '{url}' }} }}\n")
+    format!(
+        "service: shop\nchecks:\n\
+         - {{ name: silent, timeout: 60s, attempts: 1, group: silent, prometheus: {{ url: '{url}', query: up }}, expect: [value == 1] }}\n"
+    )
 }
