@@ -6,6 +6,7 @@
 mod demo;
 mod docs;
 mod golden;
+mod e2e;
 mod house;
 mod invalid;
 mod lab;

@@ -27,7 +27,7 @@ pub fn run(terminal: &Terminal, cli: &Cli, command: &Check) -> anyhow::Result<Ex
             run_one(terminal, cli, name, params, (since.as_deref(), until.as_deref()))
         }
         Check::List => list(terminal, cli),
-        Check::Kinds { name: None } => Ok(kinds(terminal)),
+        Check::Kinds { name: None } => kinds(terminal),
         Check::Kinds { name: Some(name) } => kind(terminal, name),
         Check::Schema => {
             terminal.line(&serde_json::to_string_pretty(&checks::schema(KINDS))?);
@@ -56,10 +56,10 @@ fn validate(terminal: &Terminal, cli: &Cli, dir: Option<PathBuf>, strict: bool) 
             })
             .collect();
         let faults = &context.faults;
-        terminal.line(&serde_json::to_string(&json!({
+        terminal.document(&json!({
             "checks": context.checks.checks.len(), "errors": errors, "warnings": warnings,
             "faults": faults, "services": services,
-        }))?);
+        }))?;
     } else {
         for fault in &context.faults {
             terminal.line(&shown(terminal, fault));
@@ -147,7 +147,7 @@ fn run_one(
     let runner = triage::Runner { tools: Arc::new(context.tools()?), memory: Arc::default(), looks: looks.handle()? };
     let finding = context::runtime()?.block_on(triage::once::once(check, params, window, to.is_some(), &runner, now));
     if terminal.json {
-        terminal.line(&serde_json::to_string(&finding)?);
+        terminal.document(&finding)?;
     } else {
         terminal.line(&text::finding(&finding, &terminal.style));
     }
@@ -158,10 +158,10 @@ fn list(terminal: &Terminal, cli: &Cli) -> anyhow::Result<Exit> {
     let context = Context::read(&cli.common)?;
     for check in &context.checks.checks {
         if terminal.json {
-            terminal.line(&serde_json::to_string(&json!({
+            terminal.document(&json!({
                 "name": *check.name, "look": check.look, "kind": check.kind.name, "service": check.service,
                 "owner": check.owner, "class": check.class, "group": check.group, "at": check.at,
-            }))?);
+            }))?;
             continue;
         }
         let service = check.service.as_deref().unwrap_or("everything");
@@ -184,16 +184,16 @@ fn list(terminal: &Terminal, cli: &Cli) -> anyhow::Result<Exit> {
     Ok(if context.checks.stale_files.is_empty() { Exit::Fine } else { Exit::Doubtful })
 }
 
-fn kinds(terminal: &Terminal) -> Exit {
+fn kinds(terminal: &Terminal) -> anyhow::Result<Exit> {
     for kind in KINDS {
         if terminal.json {
-            terminal.line(&document(kind).to_string());
+            terminal.document(&document(kind))?;
         } else {
             let name = terminal.style.paint(Paint::Strong, &format!("{:<12}", kind.name));
             terminal.line(&format!("{name} {:<9} {}", text::look_name(kind.look), terminal.style.plain(kind.summary)));
         }
     }
-    Exit::Fine
+    Ok(Exit::Fine)
 }
 
 fn kind(terminal: &Terminal, name: &str) -> anyhow::Result<Exit> {
@@ -203,7 +203,7 @@ fn kind(terminal: &Terminal, name: &str) -> anyhow::Result<Exit> {
         return Err(Mistyped(format!("there is no kind `{name}`{hint}")).into());
     };
     if terminal.json {
-        terminal.line(&document(kind).to_string());
+        terminal.document(&document(kind))?;
     } else {
         terminal.line(&page(kind, &terminal.style));
     }

@@ -102,7 +102,7 @@ pub fn shown(terminal: &Terminal, fault: &Diagnostic) -> String {
 fn checks_folder(common: &Common) -> anyhow::Result<PathBuf> {
     if let Some(folder) = &common.checks {
         if !folder.is_dir() {
-            return Err(Mistyped(format!("{} is not a directory", folder.display())).into());
+            bail!("{} is not a directory that can be read", folder.display());
         }
         return Ok(folder.clone());
     }
