@@ -5,7 +5,7 @@
 //! check_http 2.5, curl as a process a probe 8.4; over TLS blackbox_exporter 1.14.
 //!
 //! `cargo bench --bench http_probe`
-#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a bench tells people what it measured")]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::exit, reason = "a bench tells people what it measured")]
 #![allow(clippy::disallowed_methods, reason = "a bench starts its own server and reads no configuration")]
 
 use std::io::{BufRead as _, BufReader, Write as _};

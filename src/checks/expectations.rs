@@ -1,7 +1,7 @@
 //! What must hold: the `expect` list, compiled against the kind's measures, errors at their own column.
 
 use super::check::Expectation;
-use crate::evidence::Kind;
+use crate::evidence::{Kind, ODD};
 use crate::expect::{Expression, Refused};
 use crate::model::source::{Diagnostic, Span};
 use crate::yaml::{self, Keys, Node, Shape};
@@ -105,12 +105,15 @@ fn read_one(item: &Node, kind: &Kind, parameters: &[&str], errors: &mut Vec<Diag
 
 /// The kind's own expectations, for a check that declares none. They stand where the kind is named.
 pub(super) fn defaults(kind: &Kind, at: &Span, errors: &mut Vec<Diagnostic>) -> Vec<Expectation> {
-    let compile = |text: &&'static str| match Expression::condition(text, kind.measures, &[]) {
-        Ok(that) => Some(Expectation { that, odd: false, note: None, at: at.clone() }),
-        Err(refused) => {
-            let message = format!("the default of `{}` can't be used: {}", kind.name, refused.message);
-            errors.push(Diagnostic::error(at.clone(), message).hint("declare `expect`"));
-            None
+    let compile = |text: &&'static str| {
+        let (text, odd) = text.strip_prefix(ODD).map_or((*text, false), |text| (text, true));
+        match Expression::condition(text, kind.measures, &[]) {
+            Ok(that) => Some(Expectation { that, odd, note: None, at: at.clone() }),
+            Err(refused) => {
+                let message = format!("the default of `{}` can't be used: {}", kind.name, refused.message);
+                errors.push(Diagnostic::error(at.clone(), message).hint("declare `expect`"));
+                None
+            }
         }
     };
     kind.default_expect.iter().filter_map(compile).collect()

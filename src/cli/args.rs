@@ -116,7 +116,7 @@ pub struct Serve {
     /// Where to listen [default: 127.0.0.1:8460, or the configuration's]
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<String>,
-    /// Where tickets and tokens are kept [default: $STATE_DIRECTORY, the configuration's, then ./houston-state]
+    /// Where tickets and tokens are kept [default: $STATE_DIRECTORY, the configuration's, then ./houston-data]
     #[arg(long, value_name = "DIR")]
     pub state: Option<PathBuf>,
 }

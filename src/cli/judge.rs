@@ -47,13 +47,13 @@ pub fn run(terminal: &Terminal, file: &Path) -> anyhow::Result<Exit> {
         let judgement = judge(&case.checks, &case.config);
         exit = exit.graver(Exit::of(judgement.decision));
         if terminal.json {
-            terminal.line(&serde_json::to_string(&json!({
+            terminal.document(&json!({
                 "verdict": judgement.decision,
                 "probability": judgement.probability,
                 "power": judgement.power,
                 "clean_looks": judgement.clean_looks,
                 "reasons": judgement.reasons,
-            }))?);
+            }))?;
         } else {
             terminal.line(&human(&terminal.style, &judgement));
         }

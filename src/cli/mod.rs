@@ -110,7 +110,8 @@ impl Terminal {
         Terminal {
             style: Style { colour: colour(out), ascii, width },
             progress_style: Style { colour: colour(err), ascii, width },
-            live: err && !dumb,
+            // Who wants no colour has no use for codes that move the cursor either.
+            live: err && !dumb && !no_color,
             json: common.json,
         }
     }
@@ -119,6 +120,25 @@ impl Terminal {
     pub fn line(&self, text: &str) {
         let mut out = std::io::stdout().lock();
         let _ = writeln!(out, "{text}");
+    }
+
+    /// One JSON document on standard output, in one line. What could move a cursor or turn text around, which JSON
+    /// itself lets through, is escaped; with `--ascii` everything beyond ASCII is.
+    pub fn document(&self, document: &impl serde::Serialize) -> anyhow::Result<()> {
+        let text = serde_json::to_string(document)?;
+        let mut out = String::with_capacity(text.len());
+        for c in text.chars() {
+            if (self.style.ascii && !c.is_ascii()) || crate::model::encode::is_unprintable(c) {
+                // JSON has escapes of 16 bits only.
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    out.push_str(&format!("\\u{unit:04x}"));
+                }
+            } else {
+                out.push(c);
+            }
+        }
+        self.line(&out);
+        Ok(())
     }
 
     /// One line on standard error.
@@ -176,12 +196,9 @@ fn run(terminal: &Terminal, cli: &Cli) -> anyhow::Result<Exit> {
         Command::Show { what } => ticket::show(terminal, cli, what),
         Command::Status => ticket::status(terminal, cli),
         Command::Completions { shell } => {
-            clap_complete::generate(
-                *shell,
-                &mut <Cli as clap::CommandFactory>::command(),
-                "houston",
-                &mut std::io::stdout(),
-            );
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut <Cli as clap::CommandFactory>::command(), "houston", &mut script);
+            terminal.line(String::from_utf8_lossy(&script).trim_end());
             Ok(Exit::Fine)
         }
     }

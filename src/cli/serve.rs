@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::layer::SubscriberExt;
@@ -23,6 +22,9 @@ use crate::model::settings::TriageSettings;
 use crate::response::channels::Wires;
 use crate::response::deliver::{Backoff, Deliverer};
 use crate::store::{OpenError, Store, StoreError};
+
+/// How long the end waits for the log to be written.
+const LAST_WORDS: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// How a daemon is started.
 #[derive(Debug, Clone)]
@@ -44,7 +46,8 @@ pub struct Service {
     pub token_file: PathBuf,
     stop: CancellationToken,
     ended: tokio::task::JoinHandle<Result<(), StoreError>>,
-    looks: Runtime,
+    /// Ends with the service, without waiting for a probe that blocks its thread.
+    _looks: context::Looks,
 }
 
 impl Service {
@@ -61,8 +64,6 @@ impl Service {
     pub async fn stop(self) -> anyhow::Result<()> {
         self.stop.cancel();
         let ended = self.ended.await;
-        // A probe that blocks its thread must not keep the process.
-        self.looks.shutdown_background();
         ended.context("the daemon failed")??;
         Ok(())
     }
@@ -74,13 +75,9 @@ impl Service {
 /// The store is in use or unusable, an address is taken, a secret is missing.
 pub async fn start(context: Context, start: Start) -> anyhow::Result<Service> {
     let Context { config, library, checks: set, faults, environment, redactor } = context;
-    let tcp = match start.tcp {
-        Some(address) => {
-            refuse_open_doors(address, &config)?;
-            Some(TcpListener::bind(address).await.with_context(|| format!("{address} can't be listened on"))?)
-        }
-        None => None,
-    };
+    if let Some(address) = start.tcp {
+        refuse_open_doors(address, &config)?;
+    }
     let credentials = crate::net::credentials::Credentials::new(environment.clone(), redactor.clone());
     for (name, secret) in config.channels.secrets() {
         credentials.get(&secret).map_err(|why| anyhow::anyhow!("channel {name}: {why}"))?;
@@ -96,6 +93,12 @@ pub async fn start(context: Context, start: Start) -> anyhow::Result<Service> {
         other => other.into(),
     })?;
     let access = access(&start, &config, &credentials)?;
+    let tcp = match start.tcp {
+        Some(address) => {
+            Some(TcpListener::bind(address).await.with_context(|| format!("{address} can't be listened on"))?)
+        }
+        None => None,
+    };
 
     let own = tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     let tools = Arc::new(context::tools(&config, environment, redactor.clone(), own)?);
@@ -133,7 +136,7 @@ pub async fn start(context: Context, start: Start) -> anyhow::Result<Service> {
         catalog: Arc::new(config.catalog),
         settings: start.settings,
         tools,
-        looks: looks.handle().clone(),
+        looks: looks.handle()?,
         policy: config.policy,
         deliverer,
         access,
@@ -149,7 +152,7 @@ pub async fn start(context: Context, start: Start) -> anyhow::Result<Service> {
         token_file: crate::daemon::auth::admin_token_path(&start.state),
         stop,
         ended,
-        looks,
+        _looks: looks,
     })
 }
 
@@ -243,9 +246,9 @@ pub fn run(terminal: &Terminal, cli: &Cli, args: &Serve) -> anyhow::Result<Exit>
         settings: context.config.triage,
         state,
         tcp,
-        log: Some(log),
+        log: Some(log.clone()),
     };
-    context::runtime()?.block_on(async {
+    let ended = context::runtime()?.block_on(async {
         // The handlers stand before the first ticket can come in: a signal in between must not end the process.
         let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         let mut service = start(context, options).await?;
@@ -256,7 +259,13 @@ pub fn run(terminal: &Terminal, cli: &Cli, args: &Serve) -> anyhow::Result<Exit>
             _ = tokio::signal::ctrl_c() => service.stop().await?,
         }
         Ok(Exit::Fine)
-    })
+    });
+    match &ended {
+        Ok(_) => tracing::info!("stopped"),
+        Err(error) => tracing::error!(why = %format!("{error:#}"), "stopped"),
+    }
+    log.settle(LAST_WORDS);
+    ended
 }
 
 fn announce(terminal: &Terminal, service: &Service) {

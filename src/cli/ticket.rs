@@ -21,7 +21,10 @@ pub fn run(terminal: &Terminal, cli: &Cli, command: &Ticket) -> anyhow::Result<E
             let page: Value =
                 runtime.block_on(daemon.get(&format!("/api/v1/tickets?limit={limit}"))).map_err(anyhow::Error::msg)?;
             for ticket in page["tickets"].as_array().into_iter().flatten() {
-                terminal.line(&if terminal.json { ticket.to_string() } else { line(ticket) });
+                match terminal.json {
+                    true => terminal.document(ticket)?,
+                    false => terminal.line(&terminal.style.plain(&line(ticket))),
+                }
             }
             Ok(Exit::Fine)
         }
@@ -30,14 +33,17 @@ pub fn run(terminal: &Terminal, cli: &Cli, command: &Ticket) -> anyhow::Result<E
                 .block_on(daemon.get(&format!("/api/v1/tickets/{}", path(ticket))))
                 .map_err(anyhow::Error::msg)?;
             let Ok(verdict) = serde_json::from_value::<Verdict>(document["document"].clone()) else {
-                terminal.line(&if terminal.json { document.to_string() } else { line(&document) });
+                match terminal.json {
+                    true => terminal.document(&document)?,
+                    false => terminal.line(&terminal.style.plain(&line(&document))),
+                }
                 return Ok(Exit::Unknown);
             };
             triage::show(terminal, &verdict, *all)?;
             Ok(Exit::of_verdict(&verdict))
         }
         Ticket::Retriage { ticket } => {
-            let verdict = runtime.block_on(async {
+            let looked = async {
                 let _: Value = daemon.post(&format!("/api/v1/tickets/{}/retriage", path(ticket)), &()).await?;
                 // The old round's verdict stands in the history too: what counts is the state after the new one.
                 loop {
@@ -47,8 +53,17 @@ pub fn run(terminal: &Terminal, cli: &Cli, command: &Ticket) -> anyhow::Result<E
                     }
                     tokio::time::sleep(std::time::Duration::from_millis(300)).await;
                 }
+            };
+            let verdict = runtime.block_on(async {
+                tokio::select! {
+                    verdict = looked => verdict.map(Some),
+                    _ = tokio::signal::ctrl_c() => Ok(None),
+                }
             });
-            let verdict = verdict.map_err(anyhow::Error::msg)?;
+            let Some(verdict) = verdict.map_err(anyhow::Error::msg)? else {
+                terminal.note(&format!("houston: interrupted; {} goes on", safe(ticket)));
+                return Ok(Exit::Interrupted);
+            };
             triage::show(terminal, &verdict, false)?;
             Ok(Exit::of_verdict(&verdict))
         }
@@ -85,7 +100,7 @@ pub fn show(terminal: &Terminal, cli: &Cli, what: &str) -> anyhow::Result<Exit> 
         bail!("{ticket} has no evidence #{number}");
     };
     if terminal.json {
-        terminal.line(&serde_json::to_string(&finding)?);
+        terminal.document(&finding)?;
     } else {
         terminal.line(&text::finding(&finding, &terminal.style));
     }
@@ -96,7 +111,7 @@ pub fn status(terminal: &Terminal, cli: &Cli) -> anyhow::Result<Exit> {
     let daemon = context::named_or_local_daemon(&cli.common)?;
     let status: Status = context::runtime()?.block_on(daemon.get("/api/v1/status")).map_err(anyhow::Error::msg)?;
     if terminal.json {
-        terminal.line(&serde_json::to_string(&status)?);
+        terminal.document(&status)?;
     } else {
         let up = show_duration(std::time::Duration::from_secs(status.up_seconds));
         terminal.line(&format!("houston {}   up {up}", status.version));
@@ -108,5 +123,9 @@ pub fn status(terminal: &Terminal, cli: &Cli) -> anyhow::Result<Exit> {
             terminal.line(&format!("{mark} {}", terminal.style.plain(&safe(trouble))));
         }
     }
-    Ok(if status.is_well() { Exit::Fine } else { Exit::Doubtful })
+    Ok(match status.is_well() {
+        true => Exit::Fine,
+        false if status.broken => Exit::Issue,
+        false => Exit::Doubtful,
+    })
 }

@@ -30,7 +30,10 @@ pub fn run(terminal: &Terminal, cli: &Cli, args: &Triage) -> anyhow::Result<Exit
     let verdict = match &cli.common.server {
         Some(server) => {
             let daemon = context::daemon(&cli.common, server)?;
-            context::runtime()?.block_on(remote(terminal, &daemon, &report))?
+            match context::runtime()?.block_on(interruptible(terminal, &daemon, &report))? {
+                Some(verdict) => verdict,
+                None => return Ok(Exit::Interrupted),
+            }
         }
         None => match local(terminal, cli, report, deadline)? {
             Some(verdict) => verdict,
@@ -45,8 +48,7 @@ pub fn run(terminal: &Terminal, cli: &Cli, args: &Triage) -> anyhow::Result<Exit
 /// The verdict as it was asked for: a document, or text.
 pub fn show(terminal: &Terminal, verdict: &Verdict, all: bool) -> anyhow::Result<()> {
     if terminal.json {
-        terminal.line(&serde_json::to_string(verdict)?);
-        return Ok(());
+        return terminal.document(verdict);
     }
     terminal.line(&text::ticket_line(verdict, &terminal.style));
     for row in text::look_rows(verdict, &terminal.style) {
@@ -116,11 +118,7 @@ fn local(
         checks: Arc::new(context.checks.clone()),
         catalog: Arc::new(context.config.catalog.clone()),
         settings,
-        runner: triage::Runner {
-            tools: Arc::new(context.tools()?),
-            memory: Arc::default(),
-            looks: looks.handle().clone(),
-        },
+        runner: triage::Runner { tools: Arc::new(context.tools()?), memory: Arc::default(), looks: looks.handle()? },
     };
     let progress = progress(terminal, settings.deadline);
     let round = runtime.block_on(async {
@@ -133,8 +131,6 @@ fn local(
         }
     });
     progress.clear();
-    // Probes that block a thread must not keep the command from ending.
-    looks.shutdown_background();
     let Some(round) = round else {
         terminal.note("houston: interrupted; nothing was sent");
         return Ok(None);
@@ -157,10 +153,33 @@ pub fn progress(terminal: &Terminal, deadline: Duration) -> Progress {
 /// A triage by a daemon: the ticket is filed there, and its events are followed.
 pub async fn remote(terminal: &Terminal, daemon: &Daemon, report: &Report) -> anyhow::Result<Verdict> {
     let filed = daemon.file(report).await.map_err(anyhow::Error::msg)?;
+    follow(terminal, daemon, &filed).await
+}
+
+/// The same for somebody who may lose patience. `None` where the waiting was interrupted: a ticket that was filed
+/// stands, and has its verdict in time.
+async fn interruptible(terminal: &Terminal, daemon: &Daemon, report: &Report) -> anyhow::Result<Option<Verdict>> {
+    let filed = tokio::select! {
+        filed = daemon.file(report) => filed.map_err(anyhow::Error::msg)?,
+        _ = tokio::signal::ctrl_c() => {
+            terminal.note("houston: interrupted; the ticket may have been filed all the same: houston ticket list");
+            return Ok(None);
+        }
+    };
+    tokio::select! {
+        verdict = follow(terminal, daemon, &filed) => verdict.map(Some),
+        _ = tokio::signal::ctrl_c() => {
+            terminal.note(&format!("houston: interrupted; {filed} goes on: houston ticket show {filed}"));
+            Ok(None)
+        }
+    }
+}
+
+async fn follow(terminal: &Terminal, daemon: &Daemon, filed: &str) -> anyhow::Result<Verdict> {
     let progress = progress(terminal, Duration::from_secs(60));
     let told = progress.clone();
     let followed = tokio::select! {
-        verdict = daemon.follow(&filed, move |event| told.tell(event)) => verdict,
+        verdict = daemon.follow(filed, move |event| told.tell(event)) => verdict,
         () = progress.animate() => Err("the display ended".to_owned()),
     };
     progress.clear();

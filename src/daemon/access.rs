@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::Shared;
-use super::answer::Refusal;
+use super::answer::{InQuery, Refusal};
 use super::auth::{self, Asked, Now, Peer, Scope};
 
 /// Pages may load nothing from anywhere but their own style sheet, and be framed by nobody.
@@ -75,7 +75,7 @@ pub struct Once {
 pub async fn login(
     State(shared): State<Arc<Shared>>,
     axum::Extension(peer): axum::Extension<Peer>,
-    Query(Once { once }): Query<Once>,
+    InQuery(Once { once }): InQuery<Once>,
 ) -> Result<Response, Refusal> {
     let cookie = shared.access.log_in(&once, &peer, Instant::now().into_std()).map_err(refuse)?;
     let cookie = HeaderValue::from_str(cookie.expose())

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use axum::extract::Request;
+use axum::extract::{FromRequestParts, Path, Query, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -64,7 +65,35 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// Reads a JSON body: of the right type, not encoded, bounded in bytes and in time, no key twice.
+/// The query of a request; one that can't be read is refused like everything else.
+pub struct InQuery<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for InQuery<T> {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        match Query::<T>::from_request_parts(parts, state).await {
+            Ok(Query(query)) => Ok(InQuery(query)),
+            Err(rejection) => Err(Refusal::new(StatusCode::BAD_REQUEST, rejection.body_text())),
+        }
+    }
+}
+
+/// The name in a request's path; one that is no text is refused like everything else.
+pub struct InPath(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for InPath {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Refusal> {
+        match Path::<String>::from_request_parts(parts, state).await {
+            Ok(Path(name)) => Ok(InPath(name)),
+            Err(rejection) => Err(Refusal::new(StatusCode::BAD_REQUEST, rejection.body_text())),
+        }
+    }
+}
+
+/// Reads a JSON body: one object, of the right type, not encoded, bounded in bytes and in time, no key twice.
 ///
 /// # Errors
 /// 415, 413, 408 or 400, each saying what is wrong.
@@ -89,7 +118,12 @@ pub async fn json_body<T: DeserializeOwned>(request: Request) -> Result<T, Refus
         Ok(Err(_)) => return Err(Refusal::new(StatusCode::BAD_REQUEST, "the body broke off").closing()),
         Ok(Ok(body)) => body.to_bytes(),
     };
-    let bytes = if bytes.iter().all(u8::is_ascii_whitespace) { "{}".into() } else { bytes };
+    let bytes = match bytes.trim_ascii_start().first() {
+        None => "{}".into(),
+        // A list of values would be taken for the fields in their order.
+        Some(b'{') => bytes,
+        Some(_) => return Err(Refusal::new(StatusCode::BAD_REQUEST, "not readable: a JSON object is expected")),
+    };
     serde_json::from_slice(&bytes)
         .map_err(|error| Refusal::new(StatusCode::BAD_REQUEST, format!("not readable: {error}")))
 }

@@ -4,24 +4,25 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
+use axum::{Extension, Router};
 use futures_util::stream::{self, Stream};
 use serde::Deserialize;
 use serde_json::json;
 
 use super::access;
-use super::answer::{Refusal, json_body};
-use super::auth::Scope;
+use super::answer::{InPath, InQuery, Refusal, json_body};
+use super::auth::{Identity, Scope};
 use super::{Shared, pages};
 use crate::model::case::{self, Case, number_text};
 use crate::model::params::Params;
-use crate::model::ticket::Report;
+use crate::model::text::Untrusted;
+use crate::model::ticket::{Report, each_once};
 use crate::model::window::Window;
 use crate::store::{Delivery, StoreError};
 use crate::triage;
@@ -82,14 +83,16 @@ struct Wait {
 /// `POST /api/v1/tickets`: 202 once the ticket is on disk, 200 with the verdict where `?wait=` was long enough.
 async fn accept(
     State(shared): State<Arc<Shared>>,
-    Query(Wait { wait }): Query<Wait>,
+    Extension(identity): Extension<Identity>,
+    InQuery(Wait { wait }): InQuery<Wait>,
     request: Request,
 ) -> Result<Response, Refusal> {
     let wait = match wait {
         Some(text) => {
-            crate::model::units::parse_duration(&text).map_err(|why| Refusal::field("wait", why))?.min(LONGEST_WAIT)
+            let wait = crate::model::units::parse_duration(&text).map_err(|why| Refusal::field("wait", why))?;
+            Some(wait.min(LONGEST_WAIT))
         }
-        None => Duration::ZERO,
+        None => None,
     };
     let idempotency_key = idempotency_key(request.headers())?;
     let report: Report = json_body(request).await?;
@@ -110,9 +113,15 @@ async fn accept(
         shared.accepted(accepted.number);
     }
     let location = format!("/api/v1/tickets/{}", number_text(accepted.number));
-    if let Some(case) = shared.decided(accepted.number, wait).await?
-        && let Some(verdict) = &case.verdict
+    // Who doesn't ask to wait gets the same answer whenever the ticket comes again.
+    if let Some(wait) = wait
+        && let Some(case) = shared.decided(accepted.number, wait).await?
+        && let Some(mut verdict) = case.verdict
     {
+        if identity.scope < Scope::Read {
+            // Whoever may only report learns what was found out, not the evidence: it names our inner places.
+            verdict.findings.clear();
+        }
         return Ok((StatusCode::OK, [(header::LOCATION, location)], axum::Json(verdict)).into_response());
     }
     let body = json!({ "ticket": number_text(accepted.number), "new": accepted.new, "href": location });
@@ -164,7 +173,7 @@ pub fn summary(case: &Case) -> serde_json::Value {
     })
 }
 
-async fn list(State(shared): State<Arc<Shared>>, Query(page): Query<Page>) -> Result<Response, Refusal> {
+async fn list(State(shared): State<Arc<Shared>>, InQuery(page): InQuery<Page>) -> Result<Response, Refusal> {
     let before = match &page.before {
         Some(text) => Some(case::parse_number(text).ok_or_else(|| Refusal::field("before", "a ticket like T-7"))?),
         None => None,
@@ -182,7 +191,7 @@ pub async fn find(shared: &Shared, name: &str) -> Result<Case, Refusal> {
     shared.store.case(number).await?.ok_or_else(none)
 }
 
-async fn show(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Result<Response, Refusal> {
+async fn show(State(shared): State<Arc<Shared>>, InPath(name): InPath) -> Result<Response, Refusal> {
     let case = find(&shared, &name).await?;
     let mut body = summary(&case);
     body["report"] = serde_json::to_value(&case.ticket).unwrap_or_default();
@@ -195,28 +204,29 @@ struct Following {
     shared: Arc<Shared>,
     number: u64,
     after: u64,
-    ended: bool,
 }
 
 /// `GET …/events`: the case's history as it is written, then what comes, until the newest round is decided.
 async fn events(
     State(shared): State<Arc<Shared>>,
-    Path(name): Path<String>,
+    InPath(name): InPath,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let case = find(&shared, &name).await?;
     let after = headers.get("last-event-id").and_then(|id| id.to_str().ok()?.parse().ok()).unwrap_or(0);
-    let following = Following { shared, number: case.number, after, ended: false };
+    let following = Following { shared, number: case.number, after };
     Ok(Sse::new(follow(following)).keep_alive(KeepAlive::new().interval(Duration::from_secs(15))).into_response())
 }
 
 fn follow(following: Following) -> impl Stream<Item = Result<axum::response::sse::Event, Infallible>> {
     let batches = stream::unfold(following, |mut following| async move {
         loop {
-            if following.ended {
-                return None;
-            }
             let heard = following.shared.listen();
+            // Asked before the history: what a round's end writes is then part of it.
+            let under_way = match following.shared.store.case(following.number).await {
+                Ok(case) => case.is_some_and(|case| case.verdict.is_none()),
+                Err(_) => return None,
+            };
             let Ok(news) = following.shared.store.events(following.number, following.after).await else { return None };
             if let Some(last) = news.last() {
                 following.after = last.sequence;
@@ -231,16 +241,16 @@ fn follow(following: Following) -> impl Stream<Item = Result<axum::response::sse
                 return Some((stream::iter(events), following));
             }
             // Everything was told: a decided case has no more to say until somebody starts another round.
-            match following.shared.store.case(following.number).await {
-                Ok(Some(case)) if case.verdict.is_none() => heard.wait(Duration::from_secs(1)).await,
-                _ => following.ended = true,
+            if !under_way {
+                return None;
             }
+            heard.wait(Duration::from_secs(1)).await;
         }
     });
     futures_util::StreamExt::flatten(batches)
 }
 
-async fn retriage(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Result<Response, Refusal> {
+async fn retriage(State(shared): State<Arc<Shared>>, InPath(name): InPath) -> Result<Response, Refusal> {
     let case = find(&shared, &name).await?;
     if case.verdict.is_none() {
         return Err(Refusal::new(StatusCode::CONFLICT, "its newest round is still under way"));
@@ -274,20 +284,21 @@ async fn checks(State(shared): State<Arc<Shared>>) -> Response {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RunCheck {
-    #[serde(default)]
-    params: std::collections::BTreeMap<String, String>,
+    #[serde(default, deserialize_with = "each_once")]
+    params: std::collections::BTreeMap<String, Untrusted>,
 }
 
 async fn run_check(
     State(shared): State<Arc<Shared>>,
-    Path(name): Path<String>,
+    InPath(name): InPath,
     request: Request,
 ) -> Result<Response, Refusal> {
     let wanted: RunCheck = json_body(request).await?;
     let set = shared.checks.borrow().clone();
     let check = set.checks.iter().find(|check| *check.name == *name);
     let check = check.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "no such check"))?;
-    let params = Params::given(&check.params, &wanted.params).map_err(|why| Refusal::field("params", why))?;
+    let given = wanted.params.into_iter().map(|(name, value)| (name, value.raw().to_owned())).collect();
+    let params = Params::given(&check.params, &given).map_err(|why| Refusal::field("params", why))?;
     let now = (shared.clock)();
     let memory = Arc::new(shared.store.memory().await?);
     let runner = triage::Runner { tools: Arc::clone(&shared.tools), memory, looks: shared.looks.clone() };
@@ -306,7 +317,7 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     ([(header::CONTENT_TYPE, kind)], shared.metrics.page()).into_response()
 }
 
-/// Progress, not an open port: 200 only while the loop turns and no accepted ticket is overdue without a verdict.
+/// Progress, not an open port: 200 only while the loop turns.
 async fn healthz(State(shared): State<Arc<Shared>>) -> Response {
     let healthy = shared.makes_progress();
     let code = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

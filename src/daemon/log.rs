@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{SyncSender, TrySendError, channel, sync_channel};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tracing::field::{Field, Visit};
@@ -20,10 +21,18 @@ const QUEUE: usize = 1_024;
 /// The most of one field that is written, in bytes.
 const FIELD_LIMIT: usize = 2_048;
 
+/// What the writing thread is handed.
+#[derive(Debug)]
+enum Entry {
+    Line(String),
+    /// To be answered once everything before it is written.
+    Mark(std::sync::mpsc::Sender<()>),
+}
+
 /// Turns events into lines and hands them to a thread that writes them.
 #[derive(Debug, Clone)]
 pub struct LineLog {
-    lines: SyncSender<String>,
+    lines: SyncSender<Entry>,
     dropped: Arc<AtomicU64>,
     redactor: Redactor,
     clock: fn() -> Timestamp,
@@ -32,15 +41,26 @@ pub struct LineLog {
 impl LineLog {
     /// Starts the writing thread.
     pub fn new(mut to: impl Write + Send + 'static, redactor: Redactor, clock: fn() -> Timestamp) -> Self {
-        let (lines, queue) = sync_channel::<String>(QUEUE);
+        let (lines, queue) = sync_channel::<Entry>(QUEUE);
         std::thread::spawn(move || {
-            while let Ok(line) = queue.recv() {
-                // Nowhere is left to complain to when the log itself can't be written.
-                let _ = to.write_all(line.as_bytes());
-                let _ = to.flush();
+            while let Ok(entry) = queue.recv() {
+                // Nowhere is left to complain to when the log itself can't be written, nor to whom has gone away.
+                let _ = match entry {
+                    Entry::Line(line) => to.write_all(line.as_bytes()).and_then(|()| to.flush()).is_ok(),
+                    Entry::Mark(done) => done.send(()).is_ok(),
+                };
             }
         });
         LineLog { lines, dropped: Arc::default(), redactor, clock }
+    }
+
+    /// Waits until what was logged so far is written, so that the last words of a process are not lost with it.
+    pub fn settle(&self, at_most: Duration) {
+        let (done, written) = channel();
+        // A full queue means that nobody reads: then there is nothing to wait for.
+        if self.lines.try_send(Entry::Mark(done)).is_ok() {
+            let _ = written.recv_timeout(at_most);
+        }
     }
 
     /// Lines that could not be written in time.
@@ -68,7 +88,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for LineLog {
             fields.rest
         );
         let line = self.redactor.strike(&line);
-        if let Err(TrySendError::Full(_)) = self.lines.try_send(line) {
+        if let Err(TrySendError::Full(_)) = self.lines.try_send(Entry::Line(line)) {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }

@@ -17,7 +17,7 @@ use crate::evidence::Tools;
 use crate::model::case::{Case, number_text};
 use crate::model::catalog::Catalog;
 use crate::model::settings::TriageSettings;
-use crate::model::source::Diagnostic;
+use crate::model::source::{Diagnostic, Severity};
 use crate::response::deliver::Deliverer;
 use crate::response::playbook::Policy;
 use crate::store::{Store, StoreError};
@@ -45,6 +45,8 @@ const LATE: SignedDuration = SignedDuration::from_secs(5);
 const TICK: Duration = Duration::from_secs(1);
 /// The loop is stuck when it has not turned for this long.
 const STUCK: Duration = Duration::from_secs(10);
+/// How often the store is tried, whoever asks meanwhile.
+const CHECKUP: Duration = Duration::from_secs(1);
 /// How long rounds may go on after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(30);
 
@@ -84,6 +86,7 @@ pub struct Shared {
     pub outbox: Notify,
     events: mpsc::UnboundedSender<Event>,
     heard: watch::Sender<u64>,
+    checkup: tokio::sync::Mutex<Option<(Instant, Checkup)>>,
     draining: AtomicBool,
     turned: AtomicU64,
 }
@@ -101,6 +104,15 @@ enum Event {
     ChecksChanged,
     /// Somebody asked it to stop.
     Stop,
+}
+
+/// What it costs a write and a read to find out.
+#[derive(Debug, Clone, Default)]
+struct Checkup {
+    /// Why the store can't be written.
+    unwritable: Option<String>,
+    /// Cases past their deadline without a verdict.
+    overdue: Vec<u64>,
 }
 
 /// Waits for news of any case.
@@ -155,11 +167,28 @@ impl Shared {
         }
     }
 
+    /// Tries the store, at most once a second however many ask: some of them need no token.
+    async fn checkup(&self) -> Checkup {
+        let mut known = self.checkup.lock().await;
+        if let Some((at, checkup)) = known.as_ref()
+            && at.elapsed() < CHECKUP
+        {
+            return checkup.clone();
+        }
+        let unwritable = self.store.probe().await.err().map(|error| error.to_string());
+        let now = (self.clock)();
+        let open = self.store.unfinished().await.unwrap_or_default();
+        let late = open.iter().filter(|case| case.deadline_at.duration_until(now) > LATE);
+        let checkup = Checkup { unwritable, overdue: late.map(|case| case.number).collect() };
+        *known = Some((Instant::now(), checkup.clone()));
+        checkup
+    }
+
     /// What is not as it should be.
     pub async fn troubles(&self) -> Vec<Trouble> {
         let mut troubles = Vec::new();
-        if let Err(error) = self.store.probe().await {
-            let in_full = format!("the store can't be written: {error}");
+        let Checkup { unwritable, overdue } = self.checkup().await;
+        if let Some(in_full) = unwritable {
             troubles.push(Trouble { in_public: "store", in_full, blocks: true });
         }
         if let Some(what) = self.store.recovered() {
@@ -174,10 +203,8 @@ impl Shared {
             let in_full = "there are no checks: every ticket will be doubtful".to_owned();
             troubles.push(Trouble { in_public: "no checks", in_full, blocks: false });
         }
-        let now = (self.clock)();
-        let late = |case: &Case| case.deadline_at.duration_until(now) > LATE;
-        for case in self.store.unfinished().await.unwrap_or_default().iter().filter(|case| late(case)) {
-            let in_full = format!("{} is past its deadline without a verdict", number_text(case.number));
+        for number in overdue {
+            let in_full = format!("{} is past its deadline without a verdict", number_text(number));
             troubles.push(Trouble { in_public: "overdue", in_full, blocks: false });
         }
         troubles
@@ -227,6 +254,7 @@ impl Daemon {
             outbox: Notify::new(),
             events: sender,
             heard: watch::channel(0).0,
+            checkup: tokio::sync::Mutex::default(),
             draining: AtomicBool::new(false),
             turned: AtomicU64::new(0),
         };
@@ -251,6 +279,7 @@ impl Daemon {
         let delivering = tokio::spawn(deliver(Arc::clone(&shared), deliverer, ending.clone()));
         let around =
             tokio::spawn(look_around(shared.events.clone(), shared.checks.clone(), shared.faults.clone(), stop));
+        let trying = tokio::spawn(try_the_store(Arc::clone(&shared)));
 
         let mut turn = Turn { shared: Arc::clone(&shared), waiting: VecDeque::new(), running: BTreeSet::new() };
         // What an earlier life accepted comes first, the most overdue before the others.
@@ -259,6 +288,7 @@ impl Daemon {
         }
         turn.start_next();
         let mut result = Ok(());
+        let mut in_force: Option<(u64, Vec<Diagnostic>)> = None;
         while let Some(event) = events.recv().await {
             shared
                 .turned
@@ -280,9 +310,10 @@ impl Daemon {
                     shared.metrics.checks.set(checks.checks.len() as i64);
                     shared.metrics.stale_files.set(checks.stale_files.len() as i64);
                     shared.metrics.reload_seconds.set((shared.clock)().as_second());
-                    tracing::info!(checks = checks.checks.len(), stale = checks.stale_files.len(), "checks in force");
-                    for fault in shared.faults.borrow().iter() {
-                        tracing::warn!(at = %fault.at, fault = %fault.message, "a check's file is not used as it stands");
+                    let new = (checks.generation, shared.faults.borrow().clone());
+                    if in_force.as_ref() != Some(&new) {
+                        tell_checks(&checks, &new.1);
+                        in_force = Some(new);
                     }
                 }
                 Event::Stop => break,
@@ -291,9 +322,14 @@ impl Daemon {
         }
 
         shared.draining.store(true, Ordering::Relaxed);
-        turn.drain(&mut events).await;
+        tracing::info!(rounds = turn.running.len(), waiting = turn.waiting.len(), "stopping");
+        // What ends now could not be written down, where the store is broken.
+        if result.is_ok() {
+            turn.drain(&mut events).await;
+        }
         ending.cancel();
         around.abort();
+        trying.abort();
         tracker.close();
         let closing = Duration::from_secs(2);
         if tokio::time::timeout(closing, tracker.wait()).await.is_err() {
@@ -341,12 +377,13 @@ impl Turn {
 
     /// Whatever is on disk without a verdict and not in hand is taken up: nothing accepted is ever lost.
     async fn take_up_forgotten(&mut self) {
-        let Ok(open) = self.shared.store.unfinished().await else { return };
-        for case in open {
-            if !self.running.contains(&case.number) && !self.waiting.contains(&case.number) {
-                self.waiting.push_back(case.number);
-            }
+        let in_hand = self.running.len() + self.waiting.len();
+        if self.shared.store.unfinished_count().await.is_ok_and(|count| count <= in_hand) {
+            return;
         }
+        let Ok(open) = self.shared.store.unfinished().await else { return };
+        let in_hand: BTreeSet<u64> = self.running.iter().chain(&self.waiting).copied().collect();
+        self.waiting.extend(open.iter().map(|case| case.number).filter(|number| !in_hand.contains(number)));
     }
 
     async fn drain(&mut self, events: &mut mpsc::UnboundedReceiver<Event>) {
@@ -363,6 +400,33 @@ impl Turn {
                 }
             }
         }
+    }
+}
+
+fn tell_checks(checks: &CheckSet, faults: &[Diagnostic]) {
+    tracing::info!(checks = checks.checks.len(), stale = checks.stale_files.len(), "checks in force");
+    for fault in faults {
+        match fault.severity {
+            Severity::Error => {
+                tracing::warn!(at = %fault.at, fault = %fault.message, "a check's file is not used as it stands");
+            }
+            Severity::Warning => tracing::warn!(at = %fault.at, fault = %fault.message, "a warning about checks"),
+        }
+    }
+}
+
+/// Tries the store when nobody asks, so that one that is gone ends the process soon: see [`Store::broken`].
+async fn try_the_store(shared: Arc<Shared>) {
+    let mut was_well = true;
+    loop {
+        let checkup = shared.checkup().await;
+        match (&checkup.unwritable, was_well) {
+            (Some(why), true) => tracing::error!(%why, "no ticket can be taken"),
+            (None, false) => tracing::info!("tickets can be taken again"),
+            _ => {}
+        }
+        was_well = checkup.unwritable.is_none();
+        tokio::time::sleep(CHECKUP * 2).await;
     }
 }
 

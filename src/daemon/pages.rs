@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::{Html, IntoResponse, Response};
 
 use super::Shared;
-use super::answer::Refusal;
+use super::answer::{InPath, Refusal};
 use super::api::find;
 use crate::report::html;
 
@@ -19,7 +19,7 @@ pub async fn queue(State(shared): State<Arc<Shared>>) -> Result<Response, Refusa
     Ok(Html(html::queue(&cases, &troubles)).into_response())
 }
 
-pub async fn ticket(State(shared): State<Arc<Shared>>, Path(name): Path<String>) -> Result<Response, Refusal> {
+pub async fn ticket(State(shared): State<Arc<Shared>>, InPath(name): InPath) -> Result<Response, Refusal> {
     let case = find(&shared, &name).await?;
     Ok(Html(html::case(&case)).into_response())
 }

@@ -29,6 +29,9 @@ pub struct Status {
     pub overdue: Vec<String>,
     pub queue: usize,
     pub troubles: Vec<String>,
+    /// True where no ticket can be taken.
+    #[serde(default)]
+    pub broken: bool,
 }
 
 impl Status {
@@ -42,6 +45,7 @@ pub async fn status(shared: &Shared) -> Status {
     let now = (shared.clock)();
     let checks = shared.checks.borrow().clone();
     let faults = shared.faults.borrow().iter().map(ToString::to_string).collect();
+    let troubles = shared.troubles().await;
     let open = shared.store.unfinished().await.unwrap_or_default();
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -53,6 +57,7 @@ pub async fn status(shared: &Shared) -> Status {
         open_cases: open.len(),
         overdue: open.iter().filter(|case| case.deadline_at < now).map(|case| number_text(case.number)).collect(),
         queue: shared.store.queue_length().await.unwrap_or(0),
-        troubles: shared.troubles().await.into_iter().map(|trouble| trouble.in_full).collect(),
+        broken: troubles.iter().any(|trouble| trouble.blocks),
+        troubles: troubles.into_iter().map(|trouble| trouble.in_full).collect(),
     }
 }

@@ -31,7 +31,17 @@ pub async fn work(shared: Arc<Shared>, number: u64) {
 }
 
 async fn round(shared: &Arc<Shared>, number: u64) -> Result<(), StoreError> {
-    let Some(case) = shared.store.case(number).await? else { return Err(StoreError::NoSuchTicket(number)) };
+    let (case, damage) = match shared.store.case(number).await {
+        Ok(Some(case)) => (case, None),
+        Ok(None) => return Err(StoreError::NoSuchTicket(number)),
+        // What is left of it can't be looked into, but it can be handed to a human.
+        Err(StoreError::Damaged(why)) => {
+            let open = shared.store.unfinished().await?;
+            let left = open.into_iter().find(|case| case.number == number);
+            (left.ok_or_else(|| StoreError::Damaged(why.clone()))?, Some(why))
+        }
+        Err(error) => return Err(error),
+    };
     if case.verdict.is_some() {
         return Ok(());
     }
@@ -45,7 +55,9 @@ async fn round(shared: &Arc<Shared>, number: u64) -> Result<(), StoreError> {
         templates: Vec::new(),
         passed_with: Vec::new(),
     };
-    let (round, cause) = if attempts > POISONED_AFTER {
+    let (round, cause) = if let Some(why) = damage {
+        (unlooked(&format!("what was stored of this ticket is damaged: {why}")), Cause::Damaged)
+    } else if attempts > POISONED_AFTER {
         let why =
             format!("houston ended {POISONED_AFTER} times while it worked on this ticket, and does not try again");
         (unlooked(&why), Cause::Crashed { attempts: POISONED_AFTER })

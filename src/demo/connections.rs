@@ -13,8 +13,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Connections at once; one more waits in the kernel's queue.
-const MAX_CONNECTIONS: usize = 512;
+/// Connections at once on a port; one more waits in the kernel's queue.
+pub const MAX_CONNECTIONS: usize = 512;
 
 /// Serves until told to stop.
 pub fn serve(listener: TcpListener, router: Router, stopping: CancellationToken) -> JoinHandle<()> {
@@ -33,16 +33,16 @@ struct Bounded {
 }
 
 impl Listener for Bounded {
-    type Io = Connection;
+    type Io = Connection<TcpStream>;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
+    async fn accept(&mut self) -> (Connection<TcpStream>, SocketAddr) {
         // The semaphore is never closed, so there always is a permit in the end.
         let room = self.room.clone().acquire_owned().await.ok();
         let (stream, address) = Listener::accept(&mut self.listener).await;
         // A log line per request and small answers: waiting to fill a packet only costs time.
         let _ = stream.set_nodelay(true);
-        (Connection { stream, _room: room }, address)
+        (Connection::new(stream, room), address)
     }
 
     fn local_addr(&self) -> std::io::Result<SocketAddr> {
@@ -51,18 +51,24 @@ impl Listener for Bounded {
 }
 
 /// A connection that gives its place back when it ends.
-struct Connection {
-    stream: TcpStream,
+pub struct Connection<S> {
+    stream: S,
     _room: Option<OwnedSemaphorePermit>,
 }
 
-impl AsyncRead for Connection {
+impl<S> Connection<S> {
+    pub fn new(stream: S, room: Option<OwnedSemaphorePermit>) -> Connection<S> {
+        Connection { stream, _room: room }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Connection<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
-impl AsyncWrite for Connection {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Connection<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, buf)
     }

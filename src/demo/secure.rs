@@ -10,11 +10,13 @@ use axum::serve::Listener;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
+
+use super::connections::{Connection, MAX_CONNECTIONS};
 
 /// The name in the certificate.
 pub const NAME: &str = "shop.example";
@@ -77,10 +79,16 @@ pub fn serve(
 async fn shake_hands(
     listener: TcpListener,
     tls: TlsAcceptor,
-    ready: mpsc::Sender<(TlsStream<TcpStream>, SocketAddr)>,
+    ready: mpsc::Sender<(Connection<TlsStream<TcpStream>>, SocketAddr)>,
     stopping: CancellationToken,
 ) {
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
+        // The semaphore is never closed, so there always is a permit in the end.
+        let permit = tokio::select! {
+            permit = room.clone().acquire_owned() => permit.ok(),
+            () = stopping.cancelled() => return,
+        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = stopping.cancelled() => return,
@@ -93,19 +101,19 @@ async fn shake_hands(
         tokio::spawn(async move {
             if let Ok(Ok(stream)) = tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
                 // Without a receiver the shop is closing.
-                let _ = ready.send((stream, peer)).await;
+                let _ = ready.send((Connection::new(stream, permit), peer)).await;
             }
         });
     }
 }
 
 struct Secured {
-    queue: mpsc::Receiver<(TlsStream<TcpStream>, SocketAddr)>,
+    queue: mpsc::Receiver<(Connection<TlsStream<TcpStream>>, SocketAddr)>,
     address: std::io::Result<SocketAddr>,
 }
 
 impl Listener for Secured {
-    type Io = TlsStream<TcpStream>;
+    type Io = Connection<TlsStream<TcpStream>>;
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Self::Io, SocketAddr) {

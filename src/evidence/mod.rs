@@ -24,7 +24,7 @@ pub mod traffic;
 pub mod use_case;
 
 mod endpoint;
-mod log_source;
+pub mod log_source;
 mod series;
 pub mod slots;
 mod tools;
@@ -36,6 +36,7 @@ pub use tools::{Setup, Tools};
 pub static KINDS: &[&Kind] = &[
     &internal::prometheus::KIND,
     &internal::metrics::KIND,
+    &internal::plugin::KIND,
     &external::http::KIND,
     &external::tcp::KIND,
     &external::tls::KIND,

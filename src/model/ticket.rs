@@ -59,7 +59,7 @@ pub struct Report {
 }
 
 /// A map in which no key stands twice: of two values nobody knows which one was meant.
-fn each_once<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Untrusted>, D::Error> {
+pub fn each_once<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Untrusted>, D::Error> {
     struct Once;
     impl<'de> Visitor<'de> for Once {
         type Value = BTreeMap<String, Untrusted>;

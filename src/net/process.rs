@@ -29,6 +29,8 @@ use descendants::Marks;
 pub struct Program {
     /// Absolute.
     pub path: PathBuf,
+    /// What it is told that it is called (`argv[0]`), where that isn't its path: some programs go by it.
+    pub called: Option<PathBuf>,
     pub args: Vec<String>,
     /// Set besides `PATH` and `LANG`.
     pub env: Vec<(String, String)>,
@@ -200,6 +202,7 @@ async fn spawn(program: &Program, directory: &Path, mark: &str) -> std::io::Resu
     let mut command = Command::new(&program.path);
     command
         .args(&program.args)
+        .arg0(program.called.as_ref().unwrap_or(&program.path))
         .env_clear()
         .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
         .env("LANG", "C.UTF-8")

@@ -82,7 +82,7 @@ pub struct Point {
 pub enum NoAnswer {
     /// The exchange failed.
     #[error("{0}")]
-    Wire(Failure),
+    Wire(Box<Failure>),
     /// The server answered that it won't or can't. `reason` is the server's own, cleaned.
     #[error("{status}: {reason}")]
     Refused { status: u16, kind: String, reason: String },
@@ -150,17 +150,21 @@ impl Server {
         post.method = Method::POST;
         post.headers.push(("content-type".to_owned(), "application/x-www-form-urlencoded".to_owned()));
         post.body = encoded.clone().into();
-        let mut response = self.client.send(post).await.map_err(NoAnswer::Wire)?;
+        let mut response = self.client.send(post).await.map_err(wire)?;
         if matches!(response.status, 405 | 501) {
             let query = match request.url.query() {
                 Some(own) if !own.is_empty() => format!("{own}&{encoded}"),
                 _ => encoded,
             };
             request.url.set_query(Some(&query));
-            response = self.client.send(request).await.map_err(NoAnswer::Wire)?;
+            response = self.client.send(request).await.map_err(wire)?;
         }
         read(&response)
     }
+}
+
+fn wire(failure: Failure) -> NoAnswer {
+    NoAnswer::Wire(Box::new(failure))
 }
 
 /// Seconds since 1970 with milliseconds, as the API takes them.

@@ -90,7 +90,7 @@ fn look_row(verdict: &Verdict, look: Look, style: &Style) -> String {
         None => (String::new(), String::new()),
     };
     let took = findings.iter().map(|(_, f)| f.took_ms).max().unwrap_or(0);
-    let took = show_duration(Duration::from_millis(took));
+    let took = style.plain(&show_duration(Duration::from_millis(took)));
     let room = style.width.saturating_sub(2 + 2 + 10 + 17 + 4 + 9);
     let words = style.crop(&words_of(&worst), room);
     let symbol = style.paint(Style::paint_of(outcome), style.symbol(outcome));

@@ -60,6 +60,18 @@ struct Inner {
     ended: Mutex<std::sync::mpsc::Receiver<()>>,
 }
 
+impl Inner {
+    /// What is written to a file that has no name any more is on no disk that anybody will read.
+    fn still_there(&self) -> Result<(), StoreError> {
+        if open::identity(&open::database(&self.directory)).ok() == Some(self.identity) {
+            return Ok(());
+        }
+        let why = "its file was deleted or replaced".to_owned();
+        let _ = self.broken.set(why.clone());
+        Err(StoreError::Unwritable(why))
+    }
+}
+
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Store({})", self.directory.display())
@@ -182,7 +194,12 @@ impl Store {
             deadline_at: micros(deadline_at),
             size_limit: self.inner.size_limit,
         };
-        self.write(Urgency::Intake, move |connection| write::accept(connection, &intake)).await
+        let inner = Arc::clone(&self.inner);
+        self.write(Urgency::Intake, move |connection| {
+            inner.still_there()?;
+            write::accept(connection, &intake)
+        })
+        .await
     }
 
     /// Starts another round; returns its number.
@@ -347,11 +364,7 @@ impl Store {
     pub async fn probe(&self) -> Result<(), StoreError> {
         let inner = Arc::clone(&self.inner);
         self.write(Urgency::Intake, move |connection| {
-            if open::identity(&open::database(&inner.directory)).ok() != Some(inner.identity) {
-                let why = "its file was deleted or replaced".to_owned();
-                let _ = inner.broken.set(why.clone());
-                return Err(StoreError::Unwritable(why).into());
-            }
+            inner.still_there()?;
             write::probe(connection)?;
             directory::set_aside(&inner.directory)
                 .map_err(|error| StoreError::Unwritable(format!("there is no space for its reserve: {error}")).into())

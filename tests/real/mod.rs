@@ -4,5 +4,7 @@ mod looking;
 
 mod dnsmasq;
 mod nginx;
+mod plugins;
+mod prometheus;
 mod shop_logs;
 mod shop_metrics;

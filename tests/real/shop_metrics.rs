@@ -8,8 +8,16 @@ use crate::lab::prometheus::Prometheus;
 async fn prometheus_scrapes_the_shop_and_notices_when_its_page_is_none() {
     let place = tempfile::tempdir().unwrap();
     let directory = place.path().join("shop");
-    let options =
-        Options { directory, shop_port: 0, admin_port: 0, past_hours: 0, live_rate: 20.0, ..Options::default() };
+    let options = Options {
+        directory,
+        shop_port: 0,
+        admin_port: 0,
+        tls_port: 0,
+        names_port: 0,
+        past_hours: 0,
+        live_rate: 20.0,
+        seed: 1,
+    };
     let shop = Shop::start(options).await.unwrap();
     let target = shop.address().to_string();
     let prometheus = tokio::task::spawn_blocking(move || Prometheus::start(&[("shop", target)], "")).await.unwrap();

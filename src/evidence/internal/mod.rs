@@ -1,4 +1,5 @@
 //! The kinds of the internal look.
 
 pub mod metrics;
+pub mod plugin;
 pub mod prometheus;

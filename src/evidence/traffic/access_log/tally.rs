@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use hdrhistogram::Histogram;
 use regex::bytes::Regex;
 
 use super::json::{query_value, without_origin};
@@ -11,6 +10,7 @@ use crate::evidence::log_source::is_own;
 use crate::files::scan::Entry;
 use crate::model::value::Measures;
 use crate::model::window::Window;
+use crate::stats::quantile::{Durations, LONGEST_SECONDS};
 
 /// Which requests count.
 #[derive(Debug, Clone, Copy)]
@@ -79,7 +79,8 @@ pub struct Tally {
     pub unparsed: u64,
     bytes: u64,
     has_bytes: bool,
-    latency: Latency,
+    /// Made with the first duration: a log without any costs nothing.
+    latency: Option<Durations>,
 }
 
 impl Tally {
@@ -109,7 +110,8 @@ impl Tally {
             self.has_bytes = true;
         }
         if let Some(seconds) = request.seconds {
-            self.latency.record(seconds);
+            // What took longer than the longest that is told apart counts as that long (a socket left open for days).
+            self.latency.get_or_insert_with(Durations::new).record(seconds.min(LONGEST_SECONDS));
         }
     }
 
@@ -131,31 +133,10 @@ impl Tally {
             measures.set("bytes_per_second", self.bytes as f64 / seconds);
         }
         for (name, quantile) in [("p50_seconds", 0.5), ("p95_seconds", 0.95), ("p99_seconds", 0.99)] {
-            if let Some(seconds) = self.latency.quantile(quantile) {
+            if let Some(seconds) = self.latency.as_ref().and_then(|latency| latency.quantile(quantile)) {
                 measures.set(name, seconds);
             }
         }
         measures
-    }
-}
-
-/// Durations from a microsecond to an hour, to three digits; what is outside counts as the nearest end.
-#[derive(Debug, Default)]
-struct Latency(Option<Histogram<u64>>);
-
-impl Latency {
-    fn record(&mut self, seconds: f64) {
-        if self.0.is_none() {
-            self.0 = Histogram::new_with_bounds(1, 3_600_000_000, 3).ok();
-        }
-        if let Some(histogram) = &mut self.0 {
-            histogram.saturating_record((seconds * 1e6).round() as u64);
-        }
-    }
-
-    /// `None` where nothing was recorded: an empty histogram would say 0.
-    fn quantile(&self, quantile: f64) -> Option<f64> {
-        let histogram = self.0.as_ref().filter(|histogram| !histogram.is_empty())?;
-        Some(histogram.value_at_quantile(quantile) as f64 / 1e6)
     }
 }

@@ -1,0 +1,19 @@
+//! The binary from outside: started as a user starts it, spoken to over its wires, killed as fate kills it.
+
+mod daemon;
+mod program;
+mod receiver;
+mod wire;
+mod world;
+
+mod bad_requests;
+mod commands;
+mod deadline;
+mod hostile_text;
+mod kills;
+mod life;
+mod live_checks;
+mod scopes;
+mod stream;
+mod tickets;
+mod unwritable;
