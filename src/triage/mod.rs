@@ -18,6 +18,7 @@ use crate::model::verdict::{Phase, Verdict};
 
 pub mod assess;
 pub mod conclude;
+pub mod early;
 pub mod gather;
 pub mod judge;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub mod scope;
 
 pub use gather::Runner;
 
+use early::Early;
 use gather::Answer;
 use judge::Witness;
 
@@ -70,7 +72,6 @@ pub async fn run(
     let allowed = setting.settings.deadline;
     let deadline = started + allowed.saturating_sub(RESERVE.min(allowed / 4));
     let memory = Arc::clone(&setting.runner.memory);
-    let costs = &setting.settings.costs;
 
     let checked: BTreeSet<String> = setting.checks.checks.iter().filter_map(|check| check.service.clone()).collect();
     let scope = scope::scope(ticket, &setting.catalog, &checked, &setting.settings, now);
@@ -95,6 +96,7 @@ pub async fn run(
         checks: &setting.checks,
         settings: &setting.settings,
     };
+    let mut early = Early::new(plan.questions.iter().map(pending), setting.settings.costs);
     gather::gather(&plan, &setting.runner, now, deadline, |index, answer| {
         let question = &plan.questions[index];
         let finding = match answer {
@@ -111,6 +113,7 @@ pub async fn run(
         if finding.outcome == Outcome::Good && question.params.from_ticket() {
             passed_with.push((question.check.name.to_string(), plan::values(&question.params)));
         }
+        let is_issue = early.hear(index, Witness::from(&finding));
         tell(Event::Finding { finding: Box::new(finding.clone()) });
         findings[index] = Some(finding);
 
@@ -121,13 +124,10 @@ pub async fn run(
         let answered = of_look.filter(|(_, f)| f.is_some()).count();
         tell(Event::Look { look, answered, planned: planned(look), worst });
 
-        if !told_early && findings.iter().any(Option::is_none) {
-            let (done, pending) = split(&plan, &findings);
-            if judge::is_issue_early(&done, &pending, costs) {
-                told_early = true;
-                let so_far: Vec<Finding> = findings.iter().flatten().cloned().collect();
-                tell(Event::Verdict { verdict: Box::new(head.conclude(so_far, Phase::Early, started.elapsed())) });
-            }
+        if is_issue && !told_early && findings.iter().any(Option::is_none) {
+            told_early = true;
+            let so_far: Vec<Finding> = findings.iter().flatten().cloned().collect();
+            tell(Event::Verdict { verdict: Box::new(head.conclude(so_far, Phase::Early, started.elapsed())) });
         }
     })
     .await;
@@ -139,19 +139,9 @@ pub async fn run(
     Round { verdict, templates, passed_with }
 }
 
-/// What has answered, and what is still under way.
-fn split(plan: &plan::Plan, findings: &[Option<Finding>]) -> (Vec<Witness>, Vec<Witness>) {
-    let mut done = Vec::new();
-    let mut pending = Vec::new();
-    for (question, finding) in plan.questions.iter().zip(findings) {
-        match finding {
-            Some(finding) => done.push(Witness::from(finding)),
-            None => pending.push(Witness::from(&assess::unanswered(
-                question,
-                crate::model::observation::Unknown::new(crate::model::observation::UnknownKind::TimedOut, "pending"),
-                Duration::ZERO,
-            ))),
-        }
-    }
-    (done, pending)
+/// A question as a witness that has not said anything yet.
+fn pending(question: &plan::Question) -> Witness {
+    use crate::model::observation::{Unknown, UnknownKind};
+    let unknown = Unknown::new(UnknownKind::TimedOut, "pending");
+    Witness::from(&assess::unanswered(question, unknown, Duration::ZERO))
 }
