@@ -1,6 +1,6 @@
 //! The path: scope, plan, gather, assess, judge. Only gather touches the world.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,7 +76,11 @@ pub async fn run(
     let checked: BTreeSet<String> = setting.checks.checks.iter().filter_map(|check| check.service.clone()).collect();
     let scope = scope::scope(ticket, &setting.catalog, &checked, &setting.settings, now);
     let plan = plan::plan(&scope, ticket, &setting.checks.checks, &memory, setting.settings.now_window);
-    let planned = |look: Look| plan.questions.iter().filter(|q| q.check.look == look).count();
+    let mut of_look: BTreeMap<Look, usize> = BTreeMap::new();
+    for question in &plan.questions {
+        *of_look.entry(question.check.look).or_default() += 1;
+    }
+    let planned = |look: Look| of_look.get(&look).copied().unwrap_or(0);
     tell(Event::Ticket {
         ticket: number.clone().unwrap_or_else(|| ticket.id.clone()),
         round,
@@ -87,6 +91,8 @@ pub async fn run(
     let mut findings: Vec<Option<Finding>> = vec![None; plan.questions.len()];
     let mut templates = Vec::new();
     let mut passed_with = Vec::new();
+    // How many of a look have answered, and the worst of them.
+    let mut looks: BTreeMap<Look, (usize, Outcome)> = BTreeMap::new();
     let mut told_early = false;
     let head = conclude::Head {
         ticket,
@@ -115,14 +121,14 @@ pub async fn run(
         }
         let is_issue = early.hear(index, Witness::from(&finding));
         tell(Event::Finding { finding: Box::new(finding.clone()) });
+        let outcome = finding.outcome;
         findings[index] = Some(finding);
 
         let look = question.check.look;
-        let of_look = plan.questions.iter().zip(&findings).filter(|(q, _)| q.check.look == look);
-        let worst =
-            of_look.clone().filter_map(|(_, f)| f.as_ref()).fold(Outcome::Good, |worst, f| worst.worse(f.outcome));
-        let answered = of_look.filter(|(_, f)| f.is_some()).count();
-        tell(Event::Look { look, answered, planned: planned(look), worst });
+        let (answered, worst) = looks.entry(look).or_insert((0, Outcome::Good));
+        *answered += 1;
+        *worst = worst.worse(outcome);
+        tell(Event::Look { look, answered: *answered, planned: planned(look), worst: *worst });
 
         if is_issue && !told_early && findings.iter().any(Option::is_none) {
             told_early = true;
