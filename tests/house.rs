@@ -1,6 +1,6 @@
 //! Laws of the house, read from its own files: layers, registries, files, what must not be there.
 
-mod files;
+pub mod files;
 mod layers;
 mod registry;
 mod source;

@@ -3,7 +3,11 @@
 // Everything here is a test or serves one; clippy knows only the functions marked as such.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod demo;
+mod docs;
+mod golden;
 mod e2e;
 mod house;
+mod invalid;
 mod lab;
 mod real;

@@ -63,7 +63,6 @@ fn validate(terminal: &Terminal, cli: &Cli, dir: Option<PathBuf>, strict: bool) 
     } else {
         for fault in &context.faults {
             terminal.line(&shown(terminal, fault));
-            terminal.line("");
         }
         for reach in &reachable {
             reach_lines(terminal, reach);
@@ -71,8 +70,13 @@ fn validate(terminal: &Terminal, cli: &Cli, dir: Option<PathBuf>, strict: bool) 
         let fine = context.checks.checks.len();
         let stale = context.checks.stale_files.len();
         terminal.line(&match errors {
-            0 => format!("{fine} checks are fine, {warnings} warnings"),
-            _ => format!("{errors} errors in {stale} files; the other {fine} checks are fine and stay loaded"),
+            0 => format!("{} fine, {}", count_of(fine, "check"), count_of(warnings, "warning")),
+            _ => format!(
+                "{} in {}; {} fine and in force all the same",
+                count_of(errors, "error"),
+                count_of(stale, "file"),
+                count_of(fine, "check")
+            ),
         });
     }
     Ok(match (errors, warnings) {
@@ -80,6 +84,11 @@ fn validate(terminal: &Terminal, cli: &Cli, dir: Option<PathBuf>, strict: bool) 
         (0, _) if !strict => Exit::Doubtful,
         _ => Exit::Issue,
     })
+}
+
+/// "1 error", "2 errors"
+fn count_of(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 fn reach_lines(terminal: &Terminal, reach: &reach::Reachable) {
@@ -98,8 +107,11 @@ fn reach_lines(terminal: &Terminal, reach: &reach::Reachable) {
         best(&reach.best_with_customer)
     ));
     if let Some(advice) = &reach.advice {
-        let never =
-            if reach.best.decision == Decision::NoIssue { "a customer's ticket" } else { reach.service.as_str() };
+        let never = match (reach.best.decision, reach.best_with_customer.decision) {
+            (Decision::NoIssue, _) => "a customer's ticket".to_owned(),
+            (_, Decision::NoIssue) => "a ticket that names no customer".to_owned(),
+            _ => reach.service.clone(),
+        };
         terminal.line(&format!("  {never} can never be \"no issue\": {advice}"));
     }
 }
@@ -132,10 +144,8 @@ fn run_one(
         None => Window::ending_at(to.unwrap_or(now), length),
     };
     let looks = context::looks_runtime()?;
-    let runner =
-        triage::Runner { tools: Arc::new(context.tools()?), memory: Arc::default(), looks: looks.handle().clone() };
+    let runner = triage::Runner { tools: Arc::new(context.tools()?), memory: Arc::default(), looks: looks.handle()? };
     let finding = context::runtime()?.block_on(triage::once::once(check, params, window, to.is_some(), &runner, now));
-    looks.shutdown_background();
     if terminal.json {
         terminal.document(&finding)?;
     } else {
@@ -203,7 +213,7 @@ fn kind(terminal: &Terminal, name: &str) -> anyhow::Result<Exit> {
 fn document(kind: &Kind) -> serde_json::Value {
     json!({
         "name": kind.name, "look": kind.look, "summary": kind.summary, "docs": kind.docs,
-        "default_expect": kind.default_expect, "attempts": kind.attempts, "example": kind.example,
+        "default_expect": kind.default_expect, "attempts": kind.attempts, "example": kind.example_text,
         "keys": kind.keys.iter().map(|key| json!({
             "name": key.name, "takes": key.takes, "required": key.default.is_none(), "default": key.default,
             "meaning": key.meaning,
@@ -238,6 +248,6 @@ fn page(kind: &Kind, style: &Style) -> String {
         out.push(format!("\n{}\n  {}", head("Expected unless said otherwise"), kind.default_expect.join("\n  ")));
     }
     out.push(format!("\n{}", head(&format!("Example (checks.d/{})", kind.example))));
-    out.push(kind.example.to_owned());
+    out.push(kind.example_text.trim_end().to_owned());
     style.plain(&out.join("\n"))
 }

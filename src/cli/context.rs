@@ -142,14 +142,33 @@ pub fn runtime() -> anyhow::Result<Runtime> {
 }
 
 /// The runtime that probes run on: what blocks or spins there delays no deadline.
-pub fn looks_runtime() -> anyhow::Result<Runtime> {
-    Builder::new_multi_thread()
+pub fn looks_runtime() -> anyhow::Result<Looks> {
+    let runtime = Builder::new_multi_thread()
         .worker_threads(LOOK_THREADS)
         .max_blocking_threads(BLOCKING_THREADS)
         .thread_name("houston-look")
         .enable_all()
         .build()
-        .context("no runtime for the looks")
+        .context("no runtime for the looks")?;
+    Ok(Looks(Some(runtime)))
+}
+
+/// The runtime of the looks. A probe that blocks its thread doesn't keep it from ending.
+#[derive(Debug)]
+pub struct Looks(Option<Runtime>);
+
+impl Looks {
+    pub fn handle(&self) -> anyhow::Result<tokio::runtime::Handle> {
+        self.0.as_ref().map(|runtime| runtime.handle().clone()).context("the looks have ended")
+    }
+}
+
+impl Drop for Looks {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// The daemon at this address.

@@ -158,7 +158,7 @@ impl Progress {
 }
 
 fn note(row: &mut Row, finding: &Finding) {
-    if finding.is_dispensable() && row.worst.is_some() {
+    if finding.is_dispensable() {
         return;
     }
     let worse = row.worst.as_ref().is_none_or(|(outcome, _)| outcome.worse(finding.outcome) != *outcome);

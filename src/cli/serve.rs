@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::layer::SubscriberExt;
@@ -47,7 +46,8 @@ pub struct Service {
     pub token_file: PathBuf,
     stop: CancellationToken,
     ended: tokio::task::JoinHandle<Result<(), StoreError>>,
-    looks: Runtime,
+    /// Ends with the service, without waiting for a probe that blocks its thread.
+    _looks: context::Looks,
 }
 
 impl Service {
@@ -64,8 +64,6 @@ impl Service {
     pub async fn stop(self) -> anyhow::Result<()> {
         self.stop.cancel();
         let ended = self.ended.await;
-        // A probe that blocks its thread must not keep the process.
-        self.looks.shutdown_background();
         ended.context("the daemon failed")??;
         Ok(())
     }
@@ -138,7 +136,7 @@ pub async fn start(context: Context, start: Start) -> anyhow::Result<Service> {
         catalog: Arc::new(config.catalog),
         settings: start.settings,
         tools,
-        looks: looks.handle().clone(),
+        looks: looks.handle()?,
         policy: config.policy,
         deliverer,
         access,
@@ -154,7 +152,7 @@ pub async fn start(context: Context, start: Start) -> anyhow::Result<Service> {
         token_file: crate::daemon::auth::admin_token_path(&start.state),
         stop,
         ended,
-        looks,
+        _looks: looks,
     })
 }
 

@@ -118,11 +118,7 @@ fn local(
         checks: Arc::new(context.checks.clone()),
         catalog: Arc::new(context.config.catalog.clone()),
         settings,
-        runner: triage::Runner {
-            tools: Arc::new(context.tools()?),
-            memory: Arc::default(),
-            looks: looks.handle().clone(),
-        },
+        runner: triage::Runner { tools: Arc::new(context.tools()?), memory: Arc::default(), looks: looks.handle()? },
     };
     let progress = progress(terminal, settings.deadline);
     let round = runtime.block_on(async {
@@ -135,8 +131,6 @@ fn local(
         }
     });
     progress.clear();
-    // Probes that block a thread must not keep the command from ending.
-    looks.shutdown_background();
     let Some(round) = round else {
         terminal.note("houston: interrupted; nothing was sent");
         return Ok(None);

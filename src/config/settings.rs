@@ -68,7 +68,7 @@ pub struct Token {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
-    /// File tickets, and read the verdicts of its own.
+    /// File tickets, and wait for their verdicts.
     Report,
     /// Read everything.
     Read,

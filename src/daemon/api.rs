@@ -317,7 +317,7 @@ async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
     ([(header::CONTENT_TYPE, kind)], shared.metrics.page()).into_response()
 }
 
-/// Progress, not an open port: 200 only while the loop turns and no accepted ticket is overdue without a verdict.
+/// Progress, not an open port: 200 only while the loop turns.
 async fn healthz(State(shared): State<Arc<Shared>>) -> Response {
     let healthy = shared.makes_progress();
     let code = if healthy { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };

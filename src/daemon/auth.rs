@@ -41,7 +41,7 @@ use sessions::Sessions;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
-    /// File tickets, and see the verdicts (not the evidence) of those that the same token filed.
+    /// File tickets, and wait for their verdicts.
     Report,
     /// See all tickets with their evidence, the checks, `/metrics`.
     Read,

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use regex::bytes::{Regex, RegexBuilder};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -18,11 +19,16 @@ use crate::files::timestamp::{Clock, Micros, micros, timestamp};
 use crate::files::window::SLACK;
 use crate::model::encode::shell_word;
 use crate::model::observation::{Observation, Seen, Unknown, UnknownKind};
+use crate::model::source::Diagnostic;
 use crate::model::units::show_duration;
 use crate::model::window::Window;
+use crate::yaml::{self, Shape};
 
 /// A log of which more than this share of the lines carries an impossible time can't be believed.
 const SKEWED: f64 = 0.01;
+
+/// The largest compiled regular expression, in bytes.
+const PATTERN_SIZE: usize = 1024 * 1024;
 
 /// Hours ago at which the same span is comparable, the most telling first: should the bytes run out, the last are missed.
 const PAST_HOURS: [i64; 8] = [1, 24, 2, 23, 25, 48, 3, 47];
@@ -37,12 +43,46 @@ pub struct TimeConfig {
     pub zone: Option<String>,
 }
 
-/// `absent_means:` that an empty window is no reason to worry, and why.
-#[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct AbsentMeans {
-    pub healthy: bool,
-    pub because: String,
+/// A key's value that can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Unfit {
+    /// The names on the way to it, with dots between.
+    pub key: &'static str,
+    pub why: String,
+}
+
+impl Unfit {
+    pub fn new(key: &'static str, why: impl Into<String>) -> Self {
+        Unfit { key, why: why.into() }
+    }
+
+    /// The error at the value itself.
+    pub fn at(self, node: &yaml::Node) -> Diagnostic {
+        let mut here = node;
+        for name in self.key.split('.') {
+            let Shape::Map(entries) = &here.shape else { break };
+            let is_named = |key: &yaml::Node| matches!(&key.shape, Shape::Scalar { text, .. } if text == name);
+            let Some((_, value)) = entries.iter().find(|(key, _)| is_named(key)) else { break };
+            here = value;
+        }
+        Diagnostic::error(here.span.clone(), self.why)
+    }
+}
+
+/// Compiles a regular expression of a check; a large one is refused, for it would be slow and take memory.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn pattern(key: &'static str, text: &str) -> Result<Regex, Unfit> {
+    RegexBuilder::new(text).size_limit(PATTERN_SIZE).build().map_err(|error| {
+        let why = match error {
+            regex::Error::CompiledTooBig(_) => "it compiles to more than 1 MiB".to_owned(),
+            // The last line of the crate's drawing says what is wrong.
+            other => other.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+        };
+        Unfit::new(key, format!("no usable regular expression: {why}"))
+    })
 }
 
 /// The files of a check, and how their times are read.
@@ -55,36 +95,26 @@ pub struct LogSource {
 }
 
 impl LogSource {
+    /// `absent`: why an empty window is healthy, where it is.
+    ///
     /// # Errors
     /// Says which key has a value that can't be used.
-    pub fn new(
-        paths: &[String],
-        time: Option<&TimeConfig>,
-        absent_means: Option<&AbsentMeans>,
-    ) -> Result<Self, String> {
+    pub fn new(paths: &[String], time: Option<&TimeConfig>, absent: Option<String>) -> Result<Self, Unfit> {
         if paths.is_empty() {
-            return Err("`paths` is empty: name at least one file".to_owned());
+            return Err(Unfit::new("paths", "no path: name at least one file"));
         }
         for path in paths {
             if path.is_empty() || path.ends_with('/') {
-                return Err(format!("`{path}` names no file"));
+                return Err(Unfit::new("paths", format!("`{path}` names no file")));
             }
-            glob::Pattern::new(path).map_err(|error| format!("`{path}` is no pattern of paths: {}", error.msg))?;
+            glob::Pattern::new(path)
+                .map_err(|error| Unfit::new("paths", format!("`{path}` is no pattern of paths: {}", error.msg)))?;
         }
         let zone = match time.and_then(|time| time.zone.as_deref()) {
             None => TimeZone::UTC,
-            Some(name) => TimeZone::get(name).map_err(|_| format!("unknown time zone `{name}`"))?,
-        };
-        let absent = match absent_means {
-            Some(absent) if !absent.healthy => {
-                return Err(
-                    "`absent_means` can only be `healthy: true`; without it an empty window is unknown".to_owned()
-                );
+            Some(name) => {
+                TimeZone::get(name).map_err(|_| Unfit::new("timestamp.zone", format!("unknown time zone `{name}`")))?
             }
-            Some(absent) if absent.because.trim().is_empty() => {
-                return Err("`absent_means` needs a reason in `because`".to_owned());
-            }
-            other => other.map(|absent| absent.because.clone()),
         };
         Ok(LogSource { paths: paths.to_vec(), zone, field: time.and_then(|time| time.field.clone()), absent })
     }
@@ -130,7 +160,7 @@ impl Question {
         hours
             .iter()
             .map(|hours| SignedDuration::from_hours(*hours))
-            .filter(move |ago| *ago > length)
+            .filter(move |ago| *ago >= length)
             .map(move |ago| window.earlier(ago))
             .filter(|past| past.to <= self.since)
     }
@@ -204,11 +234,11 @@ pub fn blindness(question: &Question, opened: &Opened, coverage: &Coverage, move
         .iter()
         .filter(|gap| gap.modified.is_none_or(|modified| modified >= from - SLACK))
         .collect();
-    if opened.snapshot.members.is_empty() {
-        if let Some(gap) = gaps.first() {
-            let kind = if gap.forbidden { UnknownKind::Refused } else { UnknownKind::Unreachable };
-            return Some(Unknown::new(kind, sentences(gaps.iter().map(|gap| gap.why.as_str()))));
-        }
+    if opened.snapshot.members.is_empty()
+        && let Some(gap) = gaps.first()
+    {
+        let kind = if gap.forbidden { UnknownKind::Refused } else { UnknownKind::Unreachable };
+        return Some(Unknown::new(kind, sentences(gaps.iter().map(|gap| gap.why.as_str()))));
     }
     match opened.gate.halted() {
         Some(Halt::Deadline | Halt::Dropped) if !coverage.incomplete.is_empty() => {
@@ -355,19 +385,18 @@ mod tests {
 
     #[test]
     fn a_source_that_cannot_be_used_is_refused() {
-        let absent = |healthy, because: &str| AbsentMeans { healthy, because: because.to_owned() };
         let zone = |zone: &str| TimeConfig { field: None, zone: Some(zone.to_owned()) };
-        for (paths, time, absent, part) in [
-            (vec![], None, None, "empty"),
-            (vec!["/var/log/"], None, None, "names no file"),
-            (vec!["/var/log/[.log"], None, None, "no pattern"),
-            (vec!["/a"], Some(zone("Mars/Base")), None, "unknown time zone"),
-            (vec!["/a"], None, Some(absent(false, "x")), "healthy: true"),
-            (vec!["/a"], None, Some(absent(true, " ")), "reason"),
+        for (paths, time, key, part) in [
+            (vec![], None, "paths", "no path"),
+            (vec!["/var/log/"], None, "paths", "names no file"),
+            (vec!["/var/log/[.log"], None, "paths", "no pattern"),
+            (vec!["/a"], Some(zone("Mars/Base")), "timestamp.zone", "unknown time zone"),
         ] {
             let paths: Vec<String> = paths.into_iter().map(str::to_owned).collect();
-            let error = LogSource::new(&paths, time.as_ref(), absent.as_ref()).unwrap_err();
-            assert!(error.contains(part), "{error}");
+            let error = LogSource::new(&paths, time.as_ref(), None).unwrap_err();
+            assert!(error.key == key && error.why.contains(part), "{error}");
         }
+        assert!(pattern("match", r"\w{1000}\w{1000}").unwrap_err().why.contains("1 MiB"));
+        assert!(pattern("match", "(a").unwrap_err().why.contains("unclosed group"));
     }
 }

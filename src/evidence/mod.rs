@@ -24,7 +24,7 @@ pub mod traffic;
 pub mod use_case;
 
 mod endpoint;
-mod log_source;
+pub mod log_source;
 mod series;
 pub mod slots;
 mod tools;

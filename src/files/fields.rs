@@ -151,11 +151,12 @@ fn unicode(inside: &[u8], at: usize) -> (char, usize) {
     let unit =
         |at: usize| -> Option<u32> { u32::from_str_radix(std::str::from_utf8(inside.get(at..at + 4)?).ok()?, 16).ok() };
     let Some(high) = unit(at) else { return (char::REPLACEMENT_CHARACTER, 0) };
-    if (0xd800..0xdc00).contains(&high) && inside.get(at + 4..at + 6) == Some(b"\\u") {
-        if let Some(low) = unit(at + 6).filter(|low| (0xdc00..0xe000).contains(low)) {
-            let code = 0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00);
-            return (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 10);
-        }
+    if (0xd800..0xdc00).contains(&high)
+        && inside.get(at + 4..at + 6) == Some(b"\\u")
+        && let Some(low) = unit(at + 6).filter(|low| (0xdc00..0xe000).contains(low))
+    {
+        let code = 0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00);
+        return (char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER), 10);
     }
     (char::from_u32(high).unwrap_or(char::REPLACEMENT_CHARACTER), 4)
 }

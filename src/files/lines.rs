@@ -51,7 +51,7 @@ impl<R: Read> Lines<R> {
     ///
     /// # Errors
     /// Those of the reader.
-    pub fn next(&mut self) -> io::Result<Option<Line<'_>>> {
+    pub fn read(&mut self) -> io::Result<Option<Line<'_>>> {
         let mut searched = 0;
         loop {
             let unread = &self.buffer[self.start..self.end];
@@ -162,7 +162,7 @@ mod tests {
     fn all(bytes: &[u8]) -> Vec<(u64, Vec<u8>, bool, bool)> {
         let mut lines = Lines::new(bytes);
         let mut out = Vec::new();
-        while let Some(line) = lines.next().unwrap() {
+        while let Some(line) = lines.read().unwrap() {
             out.push((line.offset, line.bytes.to_vec(), line.cut, line.ended));
         }
         out

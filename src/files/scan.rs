@@ -144,7 +144,7 @@ impl Pass {
                 let end = (range.end + super::lines::KEPT as u64).min(member.length);
                 let mut lines = Lines::new(Stretch { file: &member.file, at: start, end, gate });
                 if start > range.start {
-                    lines.next()?;
+                    lines.read()?;
                     self.above = None;
                 }
                 drop(places);
@@ -176,7 +176,7 @@ impl Pass {
     ) -> io::Result<bool> {
         let mut any = false;
         let mut inside = 0;
-        while let Some(line) = lines.next()? {
+        while let Some(line) = lines.read()? {
             any |= !line.bytes.is_empty();
             let stamp = recogniser.stamp(line.bytes);
             if let Some(stamp) = stamp {

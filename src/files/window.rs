@@ -111,11 +111,11 @@ pub fn sample(
     let from = place.saturating_sub(1);
     let mut lines = Lines::new(Stretch { file, at: from, end: length.min(place.saturating_add(REACH)), gate });
     if place > 0 {
-        lines.next()?;
+        lines.read()?;
     }
     let mut seen: Vec<Micros> = Vec::with_capacity(LINES);
     let (mut start, mut end) = (0, 0);
-    while let Some(line) = lines.next()? {
+    while let Some(line) = lines.read()? {
         if let Some(stamp) = recogniser.stamp(line.bytes) {
             if seen.is_empty() {
                 start = from + line.offset;

@@ -12,6 +12,7 @@ use hickory_resolver::config::{
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::Name;
 
 use super::http::IpVersion;
 
@@ -73,13 +74,15 @@ impl Resolver {
             let addresses: Vec<_> = fixed.into_iter().filter(fits).collect();
             return if addresses.is_empty() { Err(none_of(host, ip)) } else { Ok(addresses) };
         }
+        let name =
+            Name::from_utf8(host).map_err(|error| Unresolved::NoAddress(format!("{host} can't be a name: {error}")))?;
         let loaded = self.load().map_err(Unresolved::Ours)?;
         let resolver = match ip {
             None => &loaded.resolvers[0],
             Some(IpVersion::V4) => &loaded.resolvers[1],
             Some(IpVersion::V6) => &loaded.resolvers[2],
         };
-        let answer = resolver.lookup_ip(host).await.map_err(|error| unresolved(host, ip, &error))?;
+        let answer = resolver.lookup_ip(name).await.map_err(|error| unresolved(host, ip, &error))?;
         let addresses: Vec<_> = answer.iter().filter(fits).take(ADDRESSES).collect();
         if addresses.is_empty() { Err(none_of(host, ip)) } else { Ok(addresses) }
     }
@@ -177,7 +180,9 @@ fn unresolved(host: &str, ip: Option<IpVersion>, error: &NetError) -> Unresolved
         NetError::Dns(DnsError::NoRecordsFound(none)) => none.response_code,
         NetError::Dns(DnsError::ResponseCode(code)) => *code,
         NetError::Timeout => return Unresolved::Ours(format!("the resolver did not answer for {host}")),
-        NetError::Proto(_) => return Unresolved::NoAddress(format!("{host} can't be resolved: {error}")),
+        NetError::Proto(_) => {
+            return Unresolved::Ours(format!("the resolver's answer for {host} can't be read: {error}"));
+        }
         _ => return Unresolved::Ours(format!("the resolver can't be asked for {host}: {error}")),
     };
     match code {
@@ -188,3 +193,6 @@ fn unresolved(host: &str, ip: Option<IpVersion>, error: &NetError) -> Unresolved
         other => Unresolved::Ours(format!("the resolver answered {} for {host}", query::code_name(other))),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -191,7 +191,7 @@ mod tests {
                 attempts: 0,
                 verdict: None,
             };
-            for html in [super::case(&case), queue(&[case.clone()], &[payload.to_owned()])] {
+            for html in [super::case(&case), queue(std::slice::from_ref(&case), &[payload.to_owned()])] {
                 for forbidden in ["<script", "<img", "<svg", "\u{202e}", "\u{1b}", "'onmouseover"] {
                     assert!(!html.contains(forbidden), "{payload}: {html}");
                 }

@@ -58,7 +58,7 @@ impl Head<'_> {
             phase,
             probability: judgement.probability,
             power: judgement.power,
-            scope: affected(judgement.decision, &findings),
+            scope: affected(judgement.decision, &findings, self.scope.customer.is_some()),
             window: self.scope.window,
             current_state: current_state(judgement.decision, &findings),
             coverage: self.coverage(&findings),
@@ -132,14 +132,14 @@ fn could_not_look(findings: &[Finding]) -> Vec<String> {
 }
 
 /// Who is affected, as far as the findings tell.
-fn affected(decision: Decision, findings: &[Finding]) -> Reach {
+fn affected(decision: Decision, findings: &[Finding], has_customer: bool) -> Reach {
     if decision == Decision::NoIssue {
         return Reach::Unknown;
     }
     let bad: Vec<&Finding> = findings.iter().filter(|f| f.outcome == Outcome::Bad).collect();
     let of_customer = |f: &&&Finding| matches!(f.relation, Relation::OwnCase | Relation::Customer);
     // The own case fails while the synthetic run beside it passes: whatever else is bad is its shadow.
-    let proved_own = bad.iter().filter(of_customer).any(|f| f.proof && f.control_ok);
+    let proved_own = has_customer && bad.iter().filter(of_customer).any(|f| f.proof && f.control_ok);
     let outside_or_tried =
         |f: &&&Finding| f.relation == Relation::Service && matches!(f.look, Look::External | Look::UseCase);
     let everyone = bad.iter().filter(|f| f.relation == Relation::Service && f.look != Look::UseCase);
@@ -147,13 +147,19 @@ fn affected(decision: Decision, findings: &[Finding]) -> Reach {
         Reach::Customer
     } else if everyone.count() > 0 {
         Reach::Everyone
-    } else if bad.iter().filter(of_customer).count() > 0 {
+    } else if has_customer && bad.iter().filter(of_customer).any(|f| !fails_for_the_synthetic_too(f)) {
         Reach::Customer
-    } else if bad.iter().any(|f| f.relation == Relation::Service) {
+    } else if bad.iter().any(|f| f.relation == Relation::Service || of_customer(&f)) {
         Reach::UseCase
     } else {
         Reach::Unknown
     }
+}
+
+/// True where the customer's own run failed and the control beside it, with synthetic parameters, didn't pass either: then
+/// nothing says that it is this customer alone.
+fn fails_for_the_synthetic_too(finding: &Finding) -> bool {
+    finding.proof && !finding.control_ok
 }
 
 /// How it is now, told by what was bad at any time.

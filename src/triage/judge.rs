@@ -137,7 +137,8 @@ impl Witness {
         }
     }
 
-    fn proves(&self) -> bool {
+    /// True where it is an issue by this answer alone.
+    pub(super) fn proves(&self) -> bool {
         self.proof && self.control_ok && self.repeats >= 2 && self.outcome == Outcome::Bad && self.rho() >= 0.9
     }
 }
@@ -204,10 +205,7 @@ pub fn judge(witnesses: &[Witness], costs: &Costs) -> Judgement {
     let own = sums(sorted.iter().copied().filter(|w| w.own));
     let total: f64 = all.values().map(|(positive, negative)| positive - negative).sum();
     let total_own: f64 = own.values().map(|(positive, negative)| positive - negative).sum();
-    let exp = |weight: f64| (KAPPA * weight).clamp(-EXPONENT_CAP, EXPONENT_CAP).exp();
-    let prior_odds = thresholds.prior / (1.0 - thresholds.prior);
-    let odds = prior_odds * ((1.0 - BETA - EPSILON) * exp(total) + BETA * exp(total_own) + EPSILON);
-    let mut probability = odds / (1.0 + odds);
+    let mut probability = self::probability(thresholds.prior, total, total_own);
 
     let miss = miss(sorted.iter().copied());
     let miss_own = self::miss(sorted.iter().copied().filter(|w| w.own));
@@ -289,11 +287,22 @@ pub fn judge(witnesses: &[Witness], costs: &Costs) -> Judgement {
     Judgement { decision, probability, power, clean_looks, proved: false, reasons }
 }
 
-/// True where it is an issue already, whatever the pending checks say: they are counted as good.
-pub fn is_issue_early(answered: &[Witness], pending: &[Witness], costs: &Costs) -> bool {
-    let mut witnesses = answered.to_vec();
-    witnesses.extend(pending.iter().map(|w| Witness { outcome: Outcome::Good, ..w.clone() }));
-    judge(&witnesses, costs).decision == Decision::Issue
+/// A witness that has not answered yet, counted as good.
+pub(super) fn assumed_good(pending: Witness) -> Witness {
+    Witness { outcome: Outcome::Good, ..pending }
+}
+
+/// The probability of an issue by the summed weight of all witnesses and by that of the ticket's own.
+pub(super) fn probability(prior: f64, total: f64, total_own: f64) -> f64 {
+    let exp = |weight: f64| (KAPPA * weight).clamp(-EXPONENT_CAP, EXPONENT_CAP).exp();
+    let prior_odds = prior / (1.0 - prior);
+    let odds = prior_odds * ((1.0 - BETA - EPSILON) * exp(total) + BETA * exp(total_own) + EPSILON);
+    odds / (1.0 + odds)
+}
+
+/// What these witnesses, all of one group, weigh together.
+pub(super) fn weight_of_group<'a>(witnesses: impl Iterator<Item = &'a Witness>) -> f64 {
+    sums(witnesses).values().map(|(positive, negative)| positive - negative).sum()
 }
 
 /// Per group: the positive and the negative weights, each discounted by rank.

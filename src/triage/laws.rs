@@ -2,6 +2,7 @@
 
 use proptest::prelude::*;
 
+use super::early::Early;
 use super::judge::{Judgement, Thresholds, Witness, judge, percent};
 use crate::model::look::{Class, Look, Outcome, Relation};
 use crate::model::settings::Costs;
@@ -95,6 +96,22 @@ fn severity(decision: Decision) -> u8 {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(600))]
+
+    #[test]
+    fn after_each_answer_it_is_an_issue_early_just_where_the_ledger_says_so_with_all_others_good(
+        case in any_case(),
+        prior in 0.0..1.0_f64,
+    ) {
+        let costs = Costs { prior, ..Costs::default() };
+        let mut early = Early::new(case.iter().cloned(), costs);
+        let good = |witness: &Witness| Witness { outcome: Outcome::Good, ..witness.clone() };
+        let mut known: Vec<Witness> = case.iter().map(good).collect();
+        for (index, answer) in case.iter().enumerate() {
+            known[index] = answer.clone();
+            let expected = judge(&known, &costs).decision == Decision::Issue;
+            prop_assert_eq!(early.hear(index, answer.clone()), expected, "after {}", answer.id);
+        }
+    }
 
     #[test]
     fn without_any_answer_it_is_doubtful_for_every_prior(prior in 0.0..1.0_f64, mut case in any_case()) {

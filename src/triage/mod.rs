@@ -1,6 +1,6 @@
 //! The path: scope, plan, gather, assess, judge. Only gather touches the world.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use crate::model::verdict::{Phase, Verdict};
 
 pub mod assess;
 pub mod conclude;
+pub mod early;
 pub mod gather;
 pub mod judge;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub mod scope;
 
 pub use gather::Runner;
 
+use early::Early;
 use gather::Answer;
 use judge::Witness;
 
@@ -70,12 +72,15 @@ pub async fn run(
     let allowed = setting.settings.deadline;
     let deadline = started + allowed.saturating_sub(RESERVE.min(allowed / 4));
     let memory = Arc::clone(&setting.runner.memory);
-    let costs = &setting.settings.costs;
 
     let checked: BTreeSet<String> = setting.checks.checks.iter().filter_map(|check| check.service.clone()).collect();
     let scope = scope::scope(ticket, &setting.catalog, &checked, &setting.settings, now);
     let plan = plan::plan(&scope, ticket, &setting.checks.checks, &memory, setting.settings.now_window);
-    let planned = |look: Look| plan.questions.iter().filter(|q| q.check.look == look).count();
+    let mut of_look: BTreeMap<Look, usize> = BTreeMap::new();
+    for question in &plan.questions {
+        *of_look.entry(question.check.look).or_default() += 1;
+    }
+    let planned = |look: Look| of_look.get(&look).copied().unwrap_or(0);
     tell(Event::Ticket {
         ticket: number.clone().unwrap_or_else(|| ticket.id.clone()),
         round,
@@ -86,6 +91,8 @@ pub async fn run(
     let mut findings: Vec<Option<Finding>> = vec![None; plan.questions.len()];
     let mut templates = Vec::new();
     let mut passed_with = Vec::new();
+    // How many of a look have answered, and the worst of them.
+    let mut looks: BTreeMap<Look, (usize, Outcome)> = BTreeMap::new();
     let mut told_early = false;
     let head = conclude::Head {
         ticket,
@@ -95,6 +102,7 @@ pub async fn run(
         checks: &setting.checks,
         settings: &setting.settings,
     };
+    let mut early = Early::new(plan.questions.iter().map(pending), setting.settings.costs);
     gather::gather(&plan, &setting.runner, now, deadline, |index, answer| {
         let question = &plan.questions[index];
         let finding = match answer {
@@ -111,23 +119,21 @@ pub async fn run(
         if finding.outcome == Outcome::Good && question.params.from_ticket() {
             passed_with.push((question.check.name.to_string(), plan::values(&question.params)));
         }
+        let is_issue = early.hear(index, Witness::from(&finding));
         tell(Event::Finding { finding: Box::new(finding.clone()) });
+        let outcome = finding.outcome;
         findings[index] = Some(finding);
 
         let look = question.check.look;
-        let of_look = plan.questions.iter().zip(&findings).filter(|(q, _)| q.check.look == look);
-        let worst =
-            of_look.clone().filter_map(|(_, f)| f.as_ref()).fold(Outcome::Good, |worst, f| worst.worse(f.outcome));
-        let answered = of_look.filter(|(_, f)| f.is_some()).count();
-        tell(Event::Look { look, answered, planned: planned(look), worst });
+        let (answered, worst) = looks.entry(look).or_insert((0, Outcome::Good));
+        *answered += 1;
+        *worst = worst.worse(outcome);
+        tell(Event::Look { look, answered: *answered, planned: planned(look), worst: *worst });
 
-        if !told_early && findings.iter().any(Option::is_none) {
-            let (done, pending) = split(&plan, &findings);
-            if judge::is_issue_early(&done, &pending, costs) {
-                told_early = true;
-                let so_far: Vec<Finding> = findings.iter().flatten().cloned().collect();
-                tell(Event::Verdict { verdict: Box::new(head.conclude(so_far, Phase::Early, started.elapsed())) });
-            }
+        if is_issue && !told_early && findings.iter().any(Option::is_none) {
+            told_early = true;
+            let so_far: Vec<Finding> = findings.iter().flatten().cloned().collect();
+            tell(Event::Verdict { verdict: Box::new(head.conclude(so_far, Phase::Early, started.elapsed())) });
         }
     })
     .await;
@@ -139,19 +145,9 @@ pub async fn run(
     Round { verdict, templates, passed_with }
 }
 
-/// What has answered, and what is still under way.
-fn split(plan: &plan::Plan, findings: &[Option<Finding>]) -> (Vec<Witness>, Vec<Witness>) {
-    let mut done = Vec::new();
-    let mut pending = Vec::new();
-    for (question, finding) in plan.questions.iter().zip(findings) {
-        match finding {
-            Some(finding) => done.push(Witness::from(finding)),
-            None => pending.push(Witness::from(&assess::unanswered(
-                question,
-                crate::model::observation::Unknown::new(crate::model::observation::UnknownKind::TimedOut, "pending"),
-                Duration::ZERO,
-            ))),
-        }
-    }
-    (done, pending)
+/// A question as a witness that has not said anything yet.
+fn pending(question: &plan::Question) -> Witness {
+    use crate::model::observation::{Unknown, UnknownKind};
+    let unknown = Unknown::new(UnknownKind::TimedOut, "pending");
+    Witness::from(&assess::unanswered(question, unknown, Duration::ZERO))
 }

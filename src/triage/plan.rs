@@ -135,7 +135,8 @@ fn question(
                 && params.iter().any(|(name, bound)| name == spec.name && bound.from_ticket)
         });
     let relation = match base {
-        Relation::Service if by_param && check.look == Look::UseCase => Relation::OwnCase,
+        // Where no customer is named, the use case as anybody tries it is all that the ticket names.
+        Relation::Service if check.look == Look::UseCase && (by_param || scope.customer.is_none()) => Relation::OwnCase,
         Relation::Service if by_param => Relation::Customer,
         other => other,
     };

@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 
 use jiff::SignedDuration;
-use regex::bytes::{Regex, RegexBuilder};
+use regex::bytes::Regex;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::evidence::log_source::{self, AbsentMeans, LogSource, Opened, Question, TimeConfig, show_time};
+use crate::evidence::endpoint::AbsentMeans;
+use crate::evidence::log_source::{self, LogSource, Opened, Question, TimeConfig, Unfit, show_time};
 use crate::evidence::{Ask, Key, Kind, Looking, Probe, Sees};
 use crate::files::scan::{Coverage, scan};
 use crate::files::timestamp::{micros, timestamp};
@@ -16,22 +17,21 @@ use crate::model::encode::shell_word;
 use crate::model::look::Look;
 use crate::model::measure::{Measure, Type};
 use crate::model::observation::{Observation, UnknownKind};
-use crate::model::source::Diagnostic;
 use crate::model::units::show_duration;
 use crate::model::value::Measures;
 use crate::model::window::Window;
+use crate::yaml::Spanned;
 
 mod line;
 mod secrets;
 mod tally;
+#[cfg(test)]
+mod tests;
 
 use line::Format;
 use tally::{Rules, Tally, Whose, novelty};
 
 pub use secrets::mask as mask_secrets;
-
-/// The largest compiled pattern, in bytes.
-const PATTERN_SIZE: usize = 1024 * 1024;
 
 /// What is read of the hour before the window to know what is usual there, in bytes (its newest).
 const BEFORE_BYTES: u64 = 32 * 1024 * 1024;
@@ -146,8 +146,9 @@ With `customer`, a ticket that names a customer is answered for the lines of tha
     example: "logs/log-file.yaml",
     example_text: include_str!("../../../checks.d/logs/log-file.yaml"),
     read: |node| {
-        let probe = LogFile::new(node.read::<Config>()?);
-        Ok(Arc::new(probe.map_err(|why| Diagnostic::error(node.span.clone(), why))?))
+        let config: Config = node.read()?;
+        let absent = config.absent_means.clone().map(AbsentMeans::because).transpose()?.flatten();
+        Ok(Arc::new(LogFile::new(config, absent).map_err(|unfit| unfit.at(node))?))
     },
     schema: |generator| generator.subschema_for::<Config>(),
 };
@@ -168,7 +169,7 @@ pub struct Config {
     pub format: Format,
     pub timestamp: Option<TimeConfig>,
     pub customer: Option<CustomerConfig>,
-    pub absent_means: Option<AbsentMeans>,
+    pub absent_means: Option<Spanned<AbsentMeans>>,
 }
 
 /// Where a line says whose it is; one of the two.
@@ -190,24 +191,14 @@ struct Pattern {
 }
 
 impl Pattern {
-    /// # Errors
-    /// What is wrong with it, or that it is too large.
-    fn new(key: &str, text: &str) -> Result<Self, String> {
-        compile(text).map_err(|error| format!("`{key}` is no usable regular expression: {error}"))?;
+    fn new(key: &'static str, text: &str) -> Result<Self, Unfit> {
+        log_source::pattern(key, text)?;
         Ok(Pattern { text: text.to_owned(), compiled: OnceLock::new() })
     }
 
     fn get(&self) -> Option<&Regex> {
-        self.compiled.get_or_init(|| compile(&self.text).ok()).as_ref()
+        self.compiled.get_or_init(|| log_source::pattern("", &self.text).ok()).as_ref()
     }
-}
-
-fn compile(text: &str) -> Result<Regex, String> {
-    RegexBuilder::new(text).size_limit(PATTERN_SIZE).build().map_err(|error| match error {
-        regex::Error::CompiledTooBig(_) => "it compiles to more than 1 MiB".to_owned(),
-        // The last line of the crate's drawing says what is wrong.
-        other => other.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
-    })
 }
 
 /// Reads log files.
@@ -224,28 +215,29 @@ struct Inner {
 }
 
 impl LogFile {
+    /// `absent`: why an empty window is healthy, where it is.
+    ///
     /// # Errors
     /// Says which key has a value that can't be used.
-    pub fn new(config: Config) -> Result<Self, String> {
-        let source = LogSource::new(&config.paths, config.timestamp.as_ref(), config.absent_means.as_ref())?;
+    pub fn new(config: Config, absent: Option<String>) -> Result<Self, Unfit> {
         let pattern = |key, text: Option<&String>| text.map(|text| Pattern::new(key, text)).transpose();
         let customer = match config.customer {
             None => None,
             Some(CustomerConfig { field: Some(field), pattern: None }) if !field.is_empty() => {
                 Some(Whose::Field(field.split('.').map(str::to_owned).collect()))
             }
-            Some(CustomerConfig { field: None, pattern: Some(pattern) }) => {
-                let pattern = compile(&pattern)
-                    .map_err(|why| format!("`customer.pattern` is no usable regular expression: {why}"))?;
+            Some(CustomerConfig { field: None, pattern: Some(text) }) => {
+                let pattern = log_source::pattern("customer.pattern", &text)?;
                 if pattern.captures_len() != 2 {
-                    return Err("`customer.pattern` needs exactly one group, which is the customer".to_owned());
+                    let why = "the pattern needs exactly one group, which is the customer";
+                    return Err(Unfit::new("customer.pattern", why));
                 }
                 Some(Whose::Pattern(pattern))
             }
-            Some(_) => return Err("`customer` takes either `field` or `pattern`".to_owned()),
+            Some(_) => return Err(Unfit::new("customer", "`customer` takes either `field` or `pattern`")),
         };
         Ok(LogFile(Arc::new(Inner {
-            source,
+            source: LogSource::new(&config.paths, config.timestamp.as_ref(), absent)?,
             format: config.format,
             matching: pattern("match", config.matching.as_ref())?,
             exclude: pattern("exclude", config.exclude.as_ref())?,
@@ -280,12 +272,23 @@ impl Probe for LogFile {
     }
 }
 
+/// What a log wrote before the window.
+#[derive(Default)]
+struct OwnPast {
+    known: BTreeSet<String>,
+    /// What may be remembered: an error only where it is a day old. One of the last hour may belong to the very outage
+    /// that is asked about, and the next ticket about it must still find it new.
+    lasting: BTreeSet<String>,
+}
+
 /// What one reading of the files yields.
 struct Seen {
     coverage: Coverage,
     tally: Tally,
     past: Vec<(Window, Tally)>,
     known: Option<BTreeSet<String>>,
+    /// Templates of the log's own past that may be remembered.
+    usual_words: BTreeSet<String>,
     why_unknown: Option<String>,
 }
 
@@ -316,12 +319,20 @@ impl Inner {
         let mut tally = Tally::new(true);
         let coverage = scan(snapshot, question.window, None, clock, gate, |entry| tally.add(&entry, &rules));
         let mut known = remembered.filter(|remembered| !remembered.is_empty()).cloned();
-        let mut why_unknown = None;
+        let (mut why_unknown, mut usual_words) = (None, BTreeSet::new());
         if gate.halted().is_none() && coverage.lines > 0 {
             match self.own_past(question, opened) {
-                Ok(templates) => known.get_or_insert_default().extend(templates),
+                Ok(own) => {
+                    known.get_or_insert_default().extend(own.known);
+                    usual_words = own.lasting;
+                }
                 Err(why) => why_unknown = Some(why),
             }
+        }
+        if let Some(remembered) = remembered {
+            // Seen again: it stays remembered.
+            let again = tally.templates().into_iter().map(|shown| shown.text);
+            usual_words.extend(again.filter(|text| remembered.contains(text)));
         }
         let mut past = Vec::new();
         for window in question.past() {
@@ -338,15 +349,16 @@ impl Inner {
                 past.push((window, tally));
             }
         }
-        Seen { coverage, tally, past, known, why_unknown }
+        Seen { coverage, tally, past, known, usual_words, why_unknown }
     }
 
     /// The templates that the log wrote in the hour before the window and around the same time yesterday.
-    fn own_past(&self, question: &Question, opened: &Opened) -> Result<BTreeSet<String>, String> {
+    fn own_past(&self, question: &Question, opened: &Opened) -> Result<OwnPast, String> {
         // What everybody's lines say is known, whoever the question is about.
         let rules = Rules { customer: None, exclude: None, ..self.rules(question) };
         let Opened { snapshot, clock, gate } = opened;
-        let from = question.window.from;
+        // What was written since the trouble began is no measure of what is usual.
+        let from = question.window.from.min(question.since);
         let hour = SignedDuration::from_hours(1).max(question.window.length());
         let before = Window::ending_at(from.saturating_sub(SignedDuration::from_micros(1)).unwrap_or(from), hour);
         let half = SignedDuration::from_mins(30);
@@ -355,29 +367,36 @@ impl Inner {
             day.from.saturating_sub(half).unwrap_or(day.from),
             day.to.saturating_add(half).unwrap_or(day.to).min(before.from),
         );
-        let mut tally = Tally::new(true);
-        let mut first = None;
+        let mut own = OwnPast::default();
+        let (mut first, mut lines) = (None, 0);
         for (window, bytes) in [(before, BEFORE_BYTES), (yesterday, YESTERDAY_BYTES)] {
+            let mut tally = Tally::new(true);
             let part = gate.part(bytes * 2);
             let coverage = scan(snapshot, window, Some(bytes), clock, &part, |entry| tally.add(&entry, &rules));
             gate.rejoin(&part, bytes * 2);
-            first = first.or(coverage.first.filter(|_| window == before)).or(coverage.first);
+            first = first.or(coverage.first);
+            lines += tally.alive;
+            for shown in tally.templates() {
+                if !shown.error || window == yesterday {
+                    own.lasting.insert(shown.text.clone());
+                }
+                own.known.insert(shown.text);
+            }
         }
         let enough = question.window.length().min(SignedDuration::from_hours(1));
         let reach = first.map_or(SignedDuration::ZERO, |first| timestamp(first).duration_until(from));
-        if tally.alive < PAST_LINES || reach < enough {
-            let have = show_duration(reach.try_into().unwrap_or_default());
+        if lines < PAST_LINES || reach < enough {
             return Err(format!(
-                "what is new can't be told: the log has {} lines in {have} before the window, and needs {PAST_LINES} in {}",
-                tally.alive,
+                "what is new can't be told: the log has {lines} lines in {} before the window, and needs {PAST_LINES} in {}",
+                show_duration(reach.try_into().unwrap_or_default()),
                 show_duration(enough.try_into().unwrap_or_default())
             ));
         }
-        Ok(tally.templates().into_iter().map(|shown| shown.text).collect())
+        Ok(own)
     }
 
     fn tell(&self, question: &Question, opened: &Opened, seen: Seen, moved: Option<String>) -> Observation {
-        let Seen { coverage, tally, past, known, why_unknown } = seen;
+        let Seen { coverage, tally, past, known, usual_words, why_unknown } = seen;
         let last = opened.snapshot.last(&opened.clock, &opened.gate).map(|(at, _)| at);
         let mut measures = Measures::new();
         if let Some(last) = last {
@@ -406,7 +425,7 @@ impl Inner {
             }
             observation = observation.excerpt(news.excerpt);
             observation.templates = news.remember;
-            observation.templates.extend(known.into_iter().flatten().take(4_000));
+            observation.templates.extend(usual_words);
             observation.templates.sort_unstable();
             observation.templates.dedup();
         }

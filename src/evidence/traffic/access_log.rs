@@ -2,25 +2,27 @@
 
 use std::sync::Arc;
 
-use regex::bytes::RegexBuilder;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::evidence::log_source::{self, AbsentMeans, LogSource, Opened, Question, TimeConfig, show_time};
+use crate::evidence::endpoint::AbsentMeans;
+use crate::evidence::log_source::{self, LogSource, Opened, Question, TimeConfig, Unfit, show_time};
 use crate::evidence::{Ask, Key, Kind, Looking, Probe, Sees};
 use crate::files::scan::{Coverage, scan};
 use crate::files::timestamp::{micros, timestamp};
 use crate::model::look::Look;
 use crate::model::measure::{Measure, Type};
 use crate::model::observation::{Observation, Unknown, UnknownKind};
-use crate::model::source::Diagnostic;
 use crate::model::value::Measures;
 use crate::model::window::Window;
+use crate::yaml::Spanned;
 
 mod custom;
 mod json;
 mod request;
 mod tally;
+#[cfg(test)]
+mod tests;
 
 use custom::Custom;
 use json::{FieldsConfig, Names};
@@ -152,8 +154,9 @@ With `customer`, a ticket that names a customer is answered for that customer's 
     example: "traffic/access-log.yaml",
     example_text: include_str!("../../../checks.d/traffic/access-log.yaml"),
     read: |node| {
-        let probe = AccessLog::new(node.read::<Config>()?);
-        Ok(Arc::new(probe.map_err(|why| Diagnostic::error(node.span.clone(), why))?))
+        let config: Config = node.read()?;
+        let absent = config.absent_means.clone().map(AbsentMeans::because).transpose()?.flatten();
+        Ok(Arc::new(AccessLog::new(config, absent).map_err(|unfit| unfit.at(node))?))
     },
     schema: |generator| generator.subschema_for::<Config>(),
 };
@@ -172,7 +175,7 @@ pub struct Config {
     /// A prefix or a regular expression.
     pub path: Option<String>,
     pub timestamp: Option<TimeConfig>,
-    pub absent_means: Option<AbsentMeans>,
+    pub absent_means: Option<Spanned<AbsentMeans>>,
 }
 
 /// Where a request says whose it is; one of the three.
@@ -201,21 +204,24 @@ struct Inner {
 }
 
 impl AccessLog {
+    /// `absent`: why an empty window is healthy, where it is.
+    ///
     /// # Errors
     /// Says which key has a value that can't be used.
-    pub fn new(config: Config) -> Result<Self, String> {
-        let source = LogSource::new(&config.paths, config.timestamp.as_ref(), config.absent_means.as_ref())?;
+    pub fn new(config: Config, absent: Option<String>) -> Result<Self, Unfit> {
+        let source = LogSource::new(&config.paths, config.timestamp.as_ref(), absent)?;
         let names = Names::new(config.fields.as_ref());
         let form = match config.format.as_deref() {
             None | Some("auto") => Form::Auto(names),
             Some("combined" | "common") => Form::Combined,
             Some("json") => Form::Json(names),
             Some("haproxy") => Form::Haproxy,
-            Some(format) if format.contains(['$', '%']) => Form::Custom(Custom::parse(format)?),
+            Some(format) if format.contains(['$', '%']) => {
+                Form::Custom(Custom::parse(format).map_err(|why| Unfit::new("format", why))?)
+            }
             Some(other) => {
-                return Err(format!(
-                    "unknown format `{other}` (auto, combined, json, haproxy, or a format string of nginx or Apache)"
-                ));
+                let known = "auto, combined, json, haproxy, or a format string of nginx or Apache";
+                return Err(Unfit::new("format", format!("unknown format `{other}` ({known})")));
             }
         };
         let customer = match config.customer {
@@ -229,7 +235,10 @@ impl AccessLog {
             Some(CustomerConfig { path_segment: None, query: None, field: Some(field) }) if !field.is_empty() => {
                 Some(Whose::Field(field.split('.').map(str::to_owned).collect()))
             }
-            Some(_) => return Err("`customer` takes one of `path_segment` (from 1), `query` and `field`".to_owned()),
+            Some(_) => {
+                let why = "`customer` takes one of `path_segment` (from 1), `query` and `field`";
+                return Err(Unfit::new("customer", why));
+            }
         };
         let path = match config.path {
             None => None,
@@ -238,13 +247,7 @@ impl AccessLog {
             {
                 Some(PathRule::Prefix(prefix))
             }
-            Some(pattern) => Some(PathRule::Pattern(
-                RegexBuilder::new(&pattern).size_limit(1024 * 1024).build().map_err(|error| {
-                    let last =
-                        error.to_string().lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-                    format!("`path` is no usable regular expression: {last}")
-                })?,
-            )),
+            Some(text) => Some(PathRule::Pattern(log_source::pattern("path", &text)?)),
         };
         Ok(AccessLog(Arc::new(Inner { source, form, path, customer })))
     }

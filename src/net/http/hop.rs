@@ -182,7 +182,12 @@ impl Head {
 
 /// The message as it goes over the wire: what every request carries, then what this one was given.
 fn message(hop: &Hop, cookies: Option<String>, two: bool) -> Result<http::Request<Full<Bytes>>, String> {
-    let target = if two { hop.url.as_str() } else { origin_form(&hop.url) };
+    let target = match hop.headers.iter().find(|(name, _)| two && name == HOST) {
+        // HTTP/2 has no Host header: the name that was given stands in the place of the authority.
+        Some((_, host)) => format!("https://{}{}", host.to_str().unwrap_or_default(), origin_form(&hop.url)),
+        None if two => hop.url.to_string(),
+        None => origin_form(&hop.url).to_owned(),
+    };
     let mut builder = http::Request::builder().method(hop.method.clone()).uri(target);
     let headers = builder.headers_mut().ok_or("its URL is unusual")?;
     for (name, value) in &hop.headers {

@@ -34,6 +34,11 @@ async fn ran(body: &str) -> Ran {
     run_for(&script(body), &[], Duration::from_secs(10)).await.unwrap()
 }
 
+/// How long the sleepers of one case sleep: a number that no other process on this machine has, by which they are found.
+fn word(case: u32) -> String {
+    format!("38{:07}{case:03}", std::process::id())
+}
+
 /// Waits, up to a bound, until no process has this word in its command line.
 async fn nobody_has(word: &str) -> bool {
     let end = Instant::now() + Duration::from_secs(2);
@@ -98,50 +103,54 @@ async fn an_endless_writer_is_cut_and_soon_over() {
 
 #[tokio::test]
 async fn at_the_deadline_the_whole_family_dies_whatever_it_does() {
-    // The last argument of `sleep` is the mark by which the survivors are looked for; each is unlike any other.
-    for (body, word) in [
-        ("sleep 38471001", "38471001"),
-        ("trap '' TERM HUP INT; sleep 38471002; sleep 38471002", "38471002"),
-        ("sleep 38471003 & sleep 38471003 & wait", "38471003"),
-        ("setsid sleep 38471004 & wait", "38471004"),
-        ("(setsid sh -c 'sleep 38471005; :' & ) ; sleep 38471005", "38471005"),
-        ("env -i /usr/bin/setsid /bin/sh -c 'cd /; sleep 38471006; :' ; :", "38471006"),
+    for (body, case) in [
+        ("sleep WORD", 1),
+        ("trap '' TERM HUP INT; sleep WORD; sleep WORD", 2),
+        ("sleep WORD & sleep WORD & wait", 3),
+        ("setsid sleep WORD & wait", 4),
+        ("(setsid sh -c 'sleep WORD; :' & ) ; sleep WORD", 5),
+        ("env -i /usr/bin/setsid /bin/sh -c 'cd /; sleep WORD; :' ; :", 6),
     ] {
         let started = Instant::now();
-        let ran = run_for(&script(body), &[], Duration::from_millis(400)).await.unwrap();
+        let word = word(case);
+        let ran = run_for(&script(&body.replace("WORD", &word)), &[], Duration::from_millis(400)).await.unwrap();
         assert_eq!(ran.ended, Ended::TimedOut, "{body}");
         assert!(started.elapsed() < Duration::from_secs(4), "{body}: {:?}", started.elapsed());
-        assert!(nobody_has(word).await, "{body}");
+        assert!(nobody_has(&word).await, "{body}");
     }
 }
 
 #[tokio::test]
 async fn what_it_leaves_behind_neither_holds_us_nor_lives_on() {
-    for (body, word) in [
-        ("sleep 38472001 & echo done; exit 1", "38472001"),
-        ("setsid sleep 38472002 & echo done; exit 1", "38472002"),
-        ("(setsid sh -c 'cd /; sleep 38472003; :' &); echo done; exit 1", "38472003"),
-        ("(env -i setsid sh -c 'sleep 38472004; :' &); echo done; exit 1", "38472004"),
+    for (body, case) in [
+        ("sleep WORD & echo done; exit 1", 11),
+        ("setsid sleep WORD & echo done; exit 1", 12),
+        ("(setsid sh -c 'cd /; sleep WORD; :' &); echo done; exit 1", 13),
+        ("(env -i setsid sh -c 'sleep WORD; :' &); echo done; exit 1", 14),
     ] {
         let started = Instant::now();
-        let ran = run_for(&script(body), &[], Duration::from_secs(30)).await.unwrap();
+        let word = word(case);
+        let ran = run_for(&script(&body.replace("WORD", &word)), &[], Duration::from_secs(30)).await.unwrap();
         assert_eq!((ran.ended, ran.stdout.as_slice()), (Ended::Exit(1), b"done\n".as_slice()), "{body}");
         assert!(started.elapsed() < Duration::from_secs(10), "{body}");
-        assert!(nobody_has(word).await, "{body}");
+        assert!(nobody_has(&word).await, "{body}");
     }
 }
 
 #[tokio::test]
 async fn a_dropped_run_leaves_nothing() {
-    let script = script("setsid sleep 38473001 & sleep 38473001");
+    let word = word(21);
+    let line = format!("sleep\0{word}\0").into_bytes();
+    let script = script(&format!("setsid sleep {word} & sleep {word}"));
     let marker = script.directory.path().join("plugin");
     let run = run_for(&script, &[], Duration::from_secs(60));
     // Dropped as soon as the program has started its children.
     let started = async {
         loop {
-            let both = std::fs::read_dir("/proc").unwrap().flatten().filter(|entry| {
-                std::fs::read(entry.path().join("cmdline")).is_ok_and(|line| line == b"sleep\x0038473001\0")
-            });
+            let both = std::fs::read_dir("/proc")
+                .unwrap()
+                .flatten()
+                .filter(|entry| std::fs::read(entry.path().join("cmdline")).is_ok_and(|found| found == line));
             if both.count() == 2 {
                 break;
             }
@@ -152,7 +161,7 @@ async fn a_dropped_run_leaves_nothing() {
         ran = run => panic!("it ended by itself: {ran:?}"),
         done = timeout(Duration::from_secs(10), started) => done.unwrap(),
     }
-    assert!(nobody_has("38473001").await);
+    assert!(nobody_has(&word).await);
     assert!(nobody_has(marker.to_str().unwrap()).await);
 }
 

@@ -15,6 +15,7 @@ fn ask(programs: Vec<PathBuf>, time: Duration) -> Ask {
         now,
         window: Window::new(now, now),
         moment: Moment::Now,
+        since: now,
         params: Params::default(),
         customer: None,
         attempt: 1,

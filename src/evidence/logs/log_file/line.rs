@@ -61,7 +61,7 @@ pub fn continuation(line: &[u8]) -> Option<Said<'_>> {
                 .iter()
                 .any(|start| line.starts_with(start))
             || tells_crash(line);
-    named.then(|| Said { error: true, message: Cow::Borrowed(line) })
+    named.then_some(Said { error: true, message: Cow::Borrowed(line) })
 }
 
 /// The value of a named field of a JSON or logfmt line; `path` is for JSON.

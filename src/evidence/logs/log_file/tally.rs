@@ -173,8 +173,7 @@ pub struct Novelty {
     pub new_errors: u64,
     /// Lines of new errors (or, where there are none, of errors), to be shown.
     pub excerpt: String,
-    /// What may be remembered: an error is, once the log's own past has it, so that a look taken in the middle of an
-    /// outage doesn't make the outage usual.
+    /// What may be remembered at once: all but errors.
     pub remember: Vec<String>,
 }
 
@@ -194,7 +193,7 @@ pub fn novelty(templates: &[Shown<'_>], known: Option<&BTreeSet<String>>) -> Nov
                 list.push(format!("{} × {}", shown.count, cut(&secrets::mask(sample))));
             }
         }
-        if !(new && shown.error) && novelty.remember.len() < REMEMBERED {
+        if !shown.error && novelty.remember.len() < REMEMBERED {
             novelty.remember.push(shown.text.clone());
         }
     }

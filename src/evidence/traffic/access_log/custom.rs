@@ -36,7 +36,7 @@ impl Custom {
         let pieces = if format.contains('$') { nginx(format)? } else { apache(format)? };
         for pair in pieces.windows(2) {
             if let [Piece::Variable(first, _), Piece::Variable(second, _)] = pair {
-                return Err(format!("in `format`, `{first}` and `{second}` have nothing between them"));
+                return Err(format!("`{first}` and `{second}` have nothing between them"));
             }
         }
         if !pieces.iter().any(|piece| matches!(piece, Piece::Variable(_, Role::Status))) {
@@ -136,10 +136,10 @@ fn nginx(format: &str) -> Result<Vec<Piece>, String> {
         let name = &rest[..length];
         rest = &rest[length..];
         if braced {
-            rest = rest.strip_prefix('}').ok_or_else(|| format!("in `format`, `${{{name}` has no closing brace"))?;
+            rest = rest.strip_prefix('}').ok_or_else(|| format!("`${{{name}` has no closing brace"))?;
         }
         if name.is_empty() {
-            return Err("in `format`, a `$` has no name behind it".to_owned());
+            return Err("a `$` has no name behind it".to_owned());
         }
         let role = match name {
             "status" => Role::Status,
@@ -165,10 +165,10 @@ fn apache(format: &str) -> Result<Vec<Piece>, String> {
         rest = rest[at + 1..].trim_start_matches(|c: char| c.is_ascii_digit() || matches!(c, '<' | '>' | '!' | ','));
         let mut argument = "";
         if let Some(inside) = rest.strip_prefix('{') {
-            let end = inside.find('}').ok_or("in `format`, a `%{` has no closing brace")?;
+            let end = inside.find('}').ok_or("a `%{` has no closing brace")?;
             (argument, rest) = (&inside[..end], &inside[end + 1..]);
         }
-        let directive = rest.chars().next().ok_or("in `format`, a `%` has no directive behind it")?;
+        let directive = rest.chars().next().ok_or("a `%` has no directive behind it")?;
         rest = &rest[directive.len_utf8()..];
         let header = || argument.to_ascii_lowercase().replace('-', "_");
         let (name, role) = match directive {
@@ -186,7 +186,7 @@ fn apache(format: &str) -> Result<Vec<Piece>, String> {
                     "" | "s" => Unit::Seconds,
                     "ms" => Unit::Milliseconds,
                     "us" => Unit::Microseconds,
-                    other => return Err(format!("in `format`, `%{{{other}}}T` has no known unit")),
+                    other => return Err(format!("`%{{{other}}}T` has no known unit")),
                 };
                 ("request_time".to_owned(), Role::Duration(unit))
             }
@@ -198,7 +198,7 @@ fn apache(format: &str) -> Result<Vec<Piece>, String> {
             'i' => (format!("http_{}", header()), Role::Other),
             'o' => (format!("sent_http_{}", header()), Role::Other),
             other if other.is_ascii_alphabetic() => (format!("%{other}"), Role::Other),
-            other => return Err(format!("in `format`, `%{other}` is no directive")),
+            other => return Err(format!("`%{other}` is no directive")),
         };
         pieces.push(Piece::Variable(name, role));
     }

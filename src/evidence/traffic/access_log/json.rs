@@ -132,10 +132,10 @@ impl<'a> Guess<'a> {
             | b"response_bytes" => self.bytes = self.bytes.or(Some(value)),
             b"request_time" | b"duration" | b"Duration" | b"response_time" | b"latency" | b"elapsed" | b"took"
             | b"duration_seconds" | b"duration_s" | b"duration_ms" | b"latency_ms" | b"request_time_ms"
-            | b"response_time_ms" | b"elapsed_ms" | b"took_ms" | b"duration_us" | b"duration_ns" => {
-                if self.duration.is_none() {
-                    (self.duration, self.key) = (Some(value), key);
-                }
+            | b"response_time_ms" | b"elapsed_ms" | b"took_ms" | b"duration_us" | b"duration_ns"
+                if self.duration.is_none() =>
+            {
+                (self.duration, self.key) = (Some(value), key);
             }
             b"response_flags" | b"upstream_service_time" | b"x_envoy_upstream_service_time" => self.envoy = true,
             _ => {}
