@@ -294,8 +294,11 @@ impl Writer {
     }
 }
 
+/// Requests of several callers.
+type Jobs = Vec<Box<dyn Job>>;
+
 /// Those who take in new work, and those who end what was accepted.
-fn apart(group: Vec<Box<dyn Job>>) -> (Vec<Box<dyn Job>>, Vec<Box<dyn Job>>) {
+fn apart(group: Jobs) -> (Jobs, Jobs) {
     group.into_iter().partition(|job| job.urgency() == Urgency::Intake)
 }
 
