@@ -1,207 +1,179 @@
-//! The last 15 minutes of a log beside a scan of the whole file, and the two kinds of probes that read them.
+//! The errors of the last 15 minutes of a day's log: the window and the `log_file` kind beside a scan of the whole file.
 //!
-//! `HOUSTON_BENCH_LOG_MIB` sets the size of the files in MiB (64 by default). The ratios that count are printed first.
-#![allow(clippy::print_stdout, clippy::unwrap_used, clippy::disallowed_methods)] // a bench prints, and reads its size
+//! The file is JSON lines over 24 hours, seeded; 64 MiB, or 1 GiB with `HOUSTON_BENCH_FULL=1`. All must count the same
+//! errors. The scan reads every line, and no more of it than its time and its level; the window is found by bisection and
+//! read likewise. The kind reads templates too, of the window and of up to an hour before (32 MiB) and around the same
+//! time yesterday (16 MiB), to know what is new. The file is in the page cache.
+//! By turns; wall time is the median, CPU time (user and system, of all threads) the mean.
+//!
+//! `cargo bench --bench log_window`
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a bench tells people what it measured")]
+#![allow(clippy::disallowed_methods, reason = "how much is measured is chosen by the environment")]
 
-use std::fmt::Write as _;
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, BufWriter, Write as _};
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use houston::evidence::log_source::Question;
-use houston::evidence::logs::log_file;
-use houston::evidence::traffic::access_log;
+use houston::evidence::{self, Ask, Probe, Tools};
 use houston::files::gate::Gate;
 use houston::files::rotation::Snapshot;
 use houston::files::scan::scan;
 use houston::files::timestamp::{Clock, micros};
-use houston::model::observation::Seen;
-use houston::model::window::Window;
+use houston::model::memory::Memory;
+use houston::model::params::Params;
+use houston::model::window::{Moment, Window};
+use houston::yaml;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
+use memchr::memmem;
 
-/// A day of each log, with its last line at this time.
-const NOW: &str = "2026-11-22T10:00:00Z";
-
-struct Logs {
-    directory: tempfile::TempDir,
-    bytes: u64,
-}
-
-fn now() -> Timestamp {
-    NOW.parse().unwrap()
-}
-
-fn window() -> Window {
-    Window::ending_at(now(), SignedDuration::from_mins(15))
-}
-
-fn logs() -> &'static Logs {
-    static LOGS: OnceLock<Logs> = OnceLock::new();
-    LOGS.get_or_init(|| {
-        let size = std::env::var("HOUSTON_BENCH_LOG_MIB").ok().and_then(|size| size.parse().ok()).unwrap_or(64);
-        let bytes = size * 1024 * 1024_u64;
-        let logs = Logs { directory: tempfile::tempdir().unwrap(), bytes };
-        let app = |out: &mut String, at: Timestamp, random: u64| {
-            let (level, message) = match random % 1_000 {
-                0 => ("error", format!("mail to user {random} bounced: host mx{}.example.com not found", random % 7)),
-                1..=9 => ("warn", format!("slow query on orders took {} ms", random % 3_000)),
-                10..=499 => ("info", format!("order {random} paid in {} ms by card", random % 900)),
-                _ => ("info", format!("GET /api/cart/{random:x} answered 200 in {} ms", random % 90)),
-            };
-            let customer = ["acme", "globex", "initech", "umbrella"][(random % 4) as usize];
-            let ts = at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ");
-            let _ = writeln!(
-                out,
-                r#"{{"ts":"{ts}","level":"{level}","msg":"{message}","customer":"{customer}","request":"{random:016x}","service":"checkout","pid":4711}}"#
-            );
-        };
-        let access = |out: &mut String, at: Timestamp, random: u64| {
-            let status = if random % 1_000 == 0 { 502 } else { 200 };
-            let time = at.strftime("%d/%b/%Y:%H:%M:%S +0000");
-            let (user, path, seconds) = (random % 200, random % 5_000, (random % 900 + 1) as f64 / 1e3);
-            let _ = writeln!(
-                out,
-                r#"10.0.{}.{} - customer-{user} [{time}] "GET /api/item/{path}?page=2 HTTP/1.1" {status} {} "https://shop.example.com/" "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36" {seconds:.3}"#,
-                random % 256,
-                random / 256 % 256,
-                random % 40_000
-            );
-        };
-        generate(&logs.directory.path().join("app.log"), bytes, &app);
-        generate(&logs.directory.path().join("access.log"), bytes, &access);
-        logs
-    })
-}
-
-/// Writes lines evenly over a day until the file has its size.
-fn generate(path: &Path, bytes: u64, line: &dyn Fn(&mut String, Timestamp, u64)) {
-    let mut sample = String::new();
-    line(&mut sample, now(), 500);
-    let count = bytes / sample.len() as u64;
-    let mut file = std::io::BufWriter::new(std::fs::File::create(path).unwrap());
-    let mut state = 88_172_645_463_325_252_u64;
-    let mut text = String::new();
-    for index in 0..count {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        let left = 86_400_000 * (count - 1 - index) / count;
-        text.clear();
-        line(&mut text, now() - SignedDuration::from_millis(left as i64), state);
-        file.write_all(text.as_bytes()).unwrap();
-    }
-    file.flush().unwrap();
-}
-
-fn question(window: Window) -> Question {
-    Question {
-        now: now(),
-        window,
-        since: window.from,
-        customer: None,
-        usual: Vec::new(),
-        deadline: Instant::now() + Duration::from_secs(600),
-        dropped: Default::default(),
-    }
-}
-
-fn path(name: &str) -> String {
-    logs().directory.path().join(name).to_string_lossy().into_owned()
-}
-
-/// Lines of a window with an error, without anything else that a probe does.
-fn errors(window: Window) -> u64 {
-    let clock = Clock::new(TimeZone::UTC, None, now());
-    let gate = Gate::new(u64::MAX, Instant::now() + Duration::from_secs(600), Default::default());
-    let snapshot = Snapshot::take(&[path("app.log")], micros(window.from), &clock, &gate);
-    let finder = memchr::memmem::Finder::new("\"level\":\"error\"");
-    let mut count = 0;
-    let coverage =
-        scan(&snapshot, window, None, &clock, &gate, |entry| count += u64::from(finder.find(entry.line).is_some()));
-    assert!(coverage.incomplete.is_empty());
-    count
-}
-
-fn day() -> Window {
-    Window::ending_at(now(), SignedDuration::from_hours(25))
-}
-
-fn log_file() -> u64 {
-    let config = log_file::Config { paths: vec![path("app.log")], ..Default::default() };
-    let seen = log_file::LogFile::new(config, None).unwrap().look(&question(window()), None);
-    assert_eq!(seen.seen, Seen::Answered, "{seen:?}");
-    seen.measures.number("lines").unwrap() as u64
-}
-
-fn access_log(window: Window) -> u64 {
-    let config = access_log::Config { paths: vec![path("access.log")], ..Default::default() };
-    let seen = access_log::AccessLog::new(config, None).unwrap().look(&question(window));
-    seen.measures.number("requests").unwrap() as u64
-}
-
-/// The shortest of some runs, in seconds, and what the work yields.
-fn shortest(runs: u32, work: impl Fn() -> u64) -> (f64, u64) {
-    let run = || {
-        let started = Instant::now();
-        let result = work();
-        (started.elapsed().as_secs_f64(), result)
-    };
-    (0..runs).map(|_| run()).min_by(|a, b| a.0.total_cmp(&b.0)).unwrap()
-}
+const ROUNDS: usize = 9;
+const DAY_SECONDS: u64 = 24 * 3_600;
+const LINE: u64 = 200;
+const WINDOW: SignedDuration = SignedDuration::from_mins(15);
 
 fn main() {
-    let mib = logs().bytes as f64 / 1_048_576.0;
-    println!("a day of {mib} MiB, the last 15 minutes of it; the file is in the cache");
-    let (whole, all) = shortest(5, || errors(day()));
-    let (part, last) = shortest(20, || errors(window()));
-    println!("errors in the whole file     {:>9.1} ms   {all} errors   {:.0} MiB/s", whole * 1e3, mib / whole);
-    println!("errors in the last 15 min    {:>9.1} ms   {last} errors   {:.0} times faster", part * 1e3, whole / part);
-    let (probe, lines) = shortest(10, log_file);
-    println!("log_file, last 15 min        {:>9.1} ms   {lines} lines, compared with the hour before", probe * 1e3);
-    let (requests_time, requests) = shortest(10, || access_log(window()));
-    println!("access_log, last 15 min      {:>9.1} ms   {requests} requests", requests_time * 1e3);
-    // What one look may read ends at 256 MiB.
-    let span = day().seconds() * (200.0 / mib).min(1.0);
-    let long = Window::ending_at(now(), SignedDuration::from_secs(span as i64));
-    let (stats, requests) = shortest(5, || access_log(long));
+    let mebibytes: u64 = if std::env::var_os("HOUSTON_BENCH_FULL").is_some() { 1_024 } else { 64 };
+    let now = Timestamp::from_second(1_795_000_000).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("app.log");
+    let lines = write(&path, now, mebibytes * 1024 * 1024 / LINE);
+    let window = Window::new(now.checked_sub(WINDOW).unwrap(), now);
+
+    let text = format!("{{ paths: [{}] }}", path.display());
+    let kind = evidence::kind("log_file").unwrap();
+    let probe = (kind.read)(&yaml::parse("bench.yaml", &text).unwrap()).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let tools = Arc::new(Tools::default());
+    let mut look = || runtime.block_on(matches(probe.as_ref(), &tools, window, now));
+    let mut found = || errors_of_window(&path, window, now);
+    let mut whole = || errors_of_all(&path, window);
+
+    let truth = whole();
+    assert_eq!((look(), found()), (truth, truth), "all count the same errors");
+    let size = std::fs::metadata(&path).unwrap().len() as f64 / 1024.0 / 1024.0;
+    println!("{lines} lines, {size:.0} MiB over 24 h; {truth} errors in the last 15 min; {ROUNDS} rounds by turns");
+    let mut times: [Times; 3] = Default::default();
+    for _ in 0..ROUNDS {
+        times[0].take(&mut whole);
+        times[1].take(&mut found);
+        times[2].take(&mut look);
+    }
+    let results = times.map(Times::result);
+    let names = ["every line of the file", "the window alone, found", "the log_file kind"];
+    for (name, (wall, cpu)) in names.iter().zip(results) {
+        let ratio = results[0].0 / wall;
+        println!("{name:24} {wall:>8.1} ms   {cpu:>8.1} ms CPU   {ratio:>6.1} x as fast as the whole file");
+    }
     println!(
-        "access_log, a long window    {:>9.1} ms   {:.2} million requests/s",
-        stats * 1e3,
-        requests as f64 / stats / 1e6
+        "goal 50 ms warm for the window of a 4 GiB file (of 52 MB); this window has {:.1} MB",
+        size * 1.048_576 / 96.0
     );
-    let message =
-        b"order 8812345 of customer acme paid in 312 ms via 10.0.0.17:8443, receipt /var/receipts/8812345.pdf";
-    let (masks, _) = shortest(5, || {
-        let mut out = Vec::new();
-        (0..200_000)
-            .map(|_| {
-                houston::stats::templates::mask(message, &mut out);
-                out.len() as u64
-            })
-            .sum()
-    });
-    println!("masks                        {:>9.1} ms   {:.2} million lines/s", masks * 1e3, 0.2 / masks);
-    divan::main();
 }
 
-#[divan::bench]
-fn errors_of_the_last_15_minutes() -> u64 {
-    errors(window())
+#[derive(Default)]
+struct Times {
+    wall: Vec<f64>,
+    cpu: f64,
 }
 
-#[divan::bench(sample_count = 5)]
-fn errors_of_the_whole_file() -> u64 {
-    errors(day())
+impl Times {
+    fn take(&mut self, work: &mut dyn FnMut() -> u64) {
+        let (cpu, begun) = (cpu_seconds(), Instant::now());
+        work();
+        self.wall.push(begun.elapsed().as_secs_f64() * 1e3);
+        self.cpu += (cpu_seconds() - cpu) * 1e3;
+    }
+
+    /// Median of the wall time and mean of the CPU time, in milliseconds.
+    fn result(mut self) -> (f64, f64) {
+        self.wall.sort_by(f64::total_cmp);
+        (self.wall[self.wall.len() / 2], self.cpu / self.wall.len() as f64)
+    }
 }
 
-#[divan::bench]
-fn log_file_of_the_last_15_minutes() -> u64 {
-    log_file()
+/// CPU time of all threads of this process, dead ones included, in steps of 10 ms (proc(5)).
+fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+    let ticks = |index: usize| fields[index].parse::<f64>().unwrap();
+    (ticks(11) + ticks(12)) / 100.0
 }
 
-#[divan::bench]
-fn access_log_of_the_last_15_minutes() -> u64 {
-    access_log(window())
+async fn matches(probe: &dyn Probe, tools: &Arc<Tools>, window: Window, now: Timestamp) -> u64 {
+    let ask = Ask {
+        now,
+        window,
+        since: window.from,
+        moment: Moment::Now,
+        params: Params::default(),
+        customer: None,
+        attempt: 1,
+        usual: Vec::new(),
+        deadline: tokio::time::Instant::now() + Duration::from_secs(60),
+        memory: Arc::new(Memory::default()),
+        check: "bench".into(),
+        tools: Arc::clone(tools),
+    };
+    let seen = probe.observe(&ask).await;
+    seen.measures.number("matches").unwrap_or_else(|| panic!("{:?}", seen.seen)) as u64
+}
+
+/// The window alone: found by bisection, its errors counted as a full scan counts them.
+fn errors_of_window(path: &Path, window: Window, now: Timestamp) -> u64 {
+    let clock = Clock::new(TimeZone::UTC, None, now);
+    let gate = Gate::new(u64::MAX, Instant::now() + Duration::from_secs(60), Arc::default());
+    let patterns = [path.display().to_string()];
+    let snapshot = Snapshot::take(&patterns, micros(window.from), &clock, &gate);
+    let level = memmem::Finder::new(br#""level":"error""#);
+    let mut errors = 0;
+    scan(&snapshot, window, None, &clock, &gate, |entry| errors += u64::from(level.find(entry.line).is_some()));
+    errors
+}
+
+/// What a full scan does: the time and the level of every line.
+fn errors_of_all(path: &Path, window: Window) -> u64 {
+    let (from, to) = (window.from.to_string(), window.to.to_string());
+    let level = memmem::Finder::new(br#""level":"error""#);
+    let mut reader = BufReader::with_capacity(256 * 1024, File::open(path).unwrap());
+    let mut line = Vec::new();
+    let mut errors = 0;
+    while reader.read_until(b'\n', &mut line).unwrap() > 0 {
+        // {"ts":"2026-11-22T08:45:00.123Z", in one zone and one form: its order is that of the texts.
+        let at = &line[7..26];
+        if at >= &from.as_bytes()[..19] && at < &to.as_bytes()[..19] && level.find(&line).is_some() {
+            errors += 1;
+        }
+        line.clear();
+    }
+    errors
+}
+
+/// Writes a day that ends just before `now`; every 300th line is an error. Returns the number of lines.
+fn write(path: &Path, now: Timestamp, lines: u64) -> u64 {
+    let messages = ["order accepted", "cart updated", "payment authorized", "session renewed", "cache refreshed"];
+    let begin = now.checked_sub(SignedDuration::from_secs(DAY_SECONDS as i64)).unwrap();
+    let mut out = BufWriter::with_capacity(256 * 1024, File::create(path).unwrap());
+    for number in 0..lines {
+        let at = SignedDuration::from_millis((number * DAY_SECONDS * 1_000 / lines) as i64);
+        let at = begin.checked_add(at).unwrap().strftime("%Y-%m-%dT%H:%M:%S%.3fZ");
+        let scattered = number.wrapping_mul(2_654_435_761) % 1_000_003;
+        let (level, message) = match number % 300 {
+            7 => ("error", "upstream payments answered 502 after retries"),
+            _ => ("info", messages[(scattered % 5) as usize]),
+        };
+        writeln!(
+            out,
+            "{{\"ts\":\"{at}\",\"level\":\"{level}\",\"service\":\"checkout\",\"msg\":\"{message}\",\"customer\":\"c-{}\",\
+             \"duration_ms\":{},\"path\":\"/api/cart/{scattered}/items\",\"trace\":\"{:016x}\"}}",
+            scattered % 5_000,
+            scattered % 900,
+            number.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+        )
+        .unwrap();
+    }
+    out.flush().unwrap();
+    lines
 }

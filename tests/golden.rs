@@ -21,13 +21,13 @@ use houston::model::case::Event;
 use houston::model::verdict::Phase;
 use houston::triage::{self, Round, Setting};
 use jiff::Timestamp;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 
 use case::Case;
 use world::World;
 
 /// How many cases run side by side.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 3;
 
 /// How long after its deadline a triage may still take to say so, on a machine that is busy.
 pub const SMALL: Duration = Duration::from_secs(4);
@@ -65,11 +65,12 @@ pub async fn triage(ticket: &houston::model::ticket::Ticket, setting: &Setting, 
 }
 
 /// Runs one case, once for each of its tickets; what is wrong with it.
-async fn play(folder: PathBuf, looks: tokio::runtime::Handle) -> Vec<String> {
+async fn play(folder: PathBuf, looks: Handle, servers: Handle) -> Vec<String> {
     let now = now();
-    let case = Case::read(&folder);
+    let case = Arc::new(Case::read(&folder));
     let place = tempfile::tempdir().unwrap();
-    let world = World::start(&case, place.path(), now).await;
+    // Servers never wait for the program's own runtimes, nor these for them.
+    let world = servers.spawn(World::start(Arc::clone(&case), place.path().to_owned(), now)).await.unwrap();
     let (setting, expected) = world.setting(&case, looks);
     let mut wrong = Vec::new();
     for (variant, ticket) in case.tickets(now).into_iter().enumerate() {
@@ -88,15 +89,18 @@ fn all_of(verdict: &str) {
     let folders = case::folders(verdict);
     assert!(folders.len() >= 3, "only {} cases of {verdict}", folders.len());
     let (runtime, looks) = runtimes();
-    let handle = looks.handle().clone();
+    let (world, _) = runtimes();
+    let handles = (looks.handle().clone(), world.handle().clone());
     let wrong: Vec<String> = runtime.block_on(async {
         futures_util::stream::iter(folders)
             .map(|folder| {
-                let handle = handle.clone();
+                let (looks, servers) = handles.clone();
                 let name = folder.display().to_string();
                 // A case whose files can't be read costs itself and not the others.
                 async move {
-                    tokio::spawn(play(folder, handle)).await.unwrap_or_else(|error| vec![format!("\n{name}: {error}")])
+                    tokio::spawn(play(folder, looks, servers))
+                        .await
+                        .unwrap_or_else(|error| vec![format!("\n{name}: {error}")])
                 }
             })
             .buffered(AT_ONCE)
@@ -104,6 +108,7 @@ fn all_of(verdict: &str) {
             .await
     });
     looks.shutdown_background();
+    world.shutdown_background();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 

@@ -59,6 +59,9 @@ pub struct Report {
 }
 
 /// A map in which no key stands twice: of two values nobody knows which one was meant.
+///
+/// # Errors
+/// No map of texts, a key twice, more than 32 of them.
 pub fn each_once<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Untrusted>, D::Error> {
     struct Once;
     impl<'de> Visitor<'de> for Once {

@@ -141,6 +141,8 @@ struct Writer {
     lock: File,
     /// Numbers up to this one are set aside.
     numbers: u64,
+    /// True while the reserve is given away: what is free then is for what was accepted, not for more.
+    spent: bool,
     broken: Arc<OnceLock<String>>,
 }
 
@@ -157,7 +159,7 @@ pub(super) fn start(
     ended: std::sync::mpsc::Sender<()>,
 ) -> std::io::Result<mpsc::Sender<Box<dyn Job>>> {
     let (sender, mut queue) = mpsc::channel::<Box<dyn Job>>(QUEUE);
-    let mut writer = Writer { connection, directory: directory.to_owned(), lock, numbers, broken };
+    let mut writer = Writer { connection, directory: directory.to_owned(), lock, numbers, spent: false, broken };
     std::thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
         // However this thread ends, by a panic in a request too, nobody must believe that the store still works.
         let last_words = LastWords(Arc::clone(&writer.broken));
@@ -198,19 +200,32 @@ impl Writer {
         if let Some(why) = self.broken.get() {
             return refuse(group, why);
         }
+        if self.spent && group.iter().any(|job| job.urgency() == Urgency::Intake) {
+            match directory::set_aside(&self.directory) {
+                Ok(()) => self.spent = false,
+                Err(error) => {
+                    let (intake, obligations) = apart(group);
+                    refuse(intake, &format!("there is no space for its reserve: {error}"));
+                    group = obligations;
+                }
+            }
+        }
+        if group.is_empty() {
+            return;
+        }
         let Err(trouble) = self.transact(&mut group) else {
             return group.into_iter().for_each(|job| job.answer(Ok(())));
         };
         let Trouble::Full(why) = trouble else {
             return self.give_up(group, trouble);
         };
-        let (intake, mut obligations): (Vec<_>, Vec<_>) =
-            group.into_iter().partition(|job| job.urgency() == Urgency::Intake);
+        let (intake, mut obligations) = apart(group);
         refuse(intake, &why);
         if obligations.is_empty() {
             return;
         }
         // What was accepted must still get its verdict: the reserve is there for this.
+        self.spent = true;
         if let Err(error) = directory::release(&self.directory) {
             tracing::error!(why = %error, "the store's reserve can't be released");
         }
@@ -277,6 +292,14 @@ impl Writer {
         }
         run("COMMIT")
     }
+}
+
+/// Requests of several callers.
+type Jobs = Vec<Box<dyn Job>>;
+
+/// Those who take in new work, and those who end what was accepted.
+fn apart(group: Jobs) -> (Jobs, Jobs) {
+    group.into_iter().partition(|job| job.urgency() == Urgency::Intake)
 }
 
 fn refuse(group: Vec<Box<dyn Job>>, why: &str) {

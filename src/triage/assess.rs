@@ -368,6 +368,11 @@ fn weigh_control(finding: &mut Finding, check: &Check, control: Option<&Observat
         // A control of its own tells whether the runner can see at all.
         Some(Control::Probe { .. }) => {
             finding.outcome = Outcome::Unknown;
+            for moment in
+                [&mut finding.then, &mut finding.now].into_iter().filter(|moment| **moment == Some(Outcome::Bad))
+            {
+                *moment = Some(Outcome::Unknown);
+            }
             finding.unknown = Some(Unknown::new(
                 UnknownKind::Refused,
                 "its control fails too: the fault may be on our side of the wire",

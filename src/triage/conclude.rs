@@ -147,13 +147,19 @@ fn affected(decision: Decision, findings: &[Finding], has_customer: bool) -> Rea
         Reach::Customer
     } else if everyone.count() > 0 {
         Reach::Everyone
-    } else if has_customer && bad.iter().filter(of_customer).count() > 0 {
+    } else if has_customer && bad.iter().filter(of_customer).any(|f| !fails_for_the_synthetic_too(f)) {
         Reach::Customer
-    } else if bad.iter().any(|f| matches!(f.relation, Relation::Service | Relation::OwnCase)) {
+    } else if bad.iter().any(|f| f.relation == Relation::Service || of_customer(&f)) {
         Reach::UseCase
     } else {
         Reach::Unknown
     }
+}
+
+/// True where the customer's own run failed and the control beside it, with synthetic parameters, didn't pass either: then
+/// nothing says that it is this customer alone.
+fn fails_for_the_synthetic_too(finding: &Finding) -> bool {
+    finding.proof && !finding.control_ok
 }
 
 /// How it is now, told by what was bad at any time.

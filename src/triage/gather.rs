@@ -27,8 +27,6 @@ use super::plan::{Plan, Question};
 const GRACE: Duration = Duration::from_millis(250);
 /// Between two tries of one question.
 const BETWEEN_TRIES: Duration = Duration::from_millis(200);
-/// A further try needs at least this much time.
-const SHORTEST_TRY: Duration = Duration::from_millis(50);
 
 /// What the looks are taken with.
 #[derive(Debug, Clone)]
@@ -153,7 +151,8 @@ async fn until_sure(
     };
     let rest = async {
         for attempt in 2..=limit {
-            if Instant::now() + BETWEEN_TRIES + SHORTEST_TRY > deadline {
+            // A try that our own deadline cuts short accuses nobody: it needs half of its time at least.
+            if Instant::now() + BETWEEN_TRIES + check.timeout / 2 > deadline {
                 break;
             }
             tokio::time::sleep(BETWEEN_TRIES).await;

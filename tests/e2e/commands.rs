@@ -373,6 +373,13 @@ fn on_a_terminal_colour_and_motion_come_and_go_as_one_wishes() {
             assert!(!plain.is_empty() && !plain.contains('\u{1b}'), "{words:?} {environment:?}: {plain:?}");
         }
     }
+    // Nothing is redrawn there: each look is told once.
+    std::fs::write(home.path().join("checks.d/silent.yaml"), a_hanging_look(&world)).unwrap();
+    let slow = ["triage", "the shop is slow", "--deadline", "2s"];
+    for environment in [("NO_COLOR", "1"), ("TERM", "dumb")] {
+        let plain = on_a_terminal(home.path(), &slow, &[environment]);
+        assert!(plain.lines().count() < 60 && !plain.contains('\u{1b}'), "{environment:?}: {plain}");
+    }
     let never = on_a_terminal(home.path(), &["check", "kinds", "--color", "never"], &[]);
     assert!(!never.contains('\u{1b}'), "{never:?}");
     let piped = run(home.path(), ["check", "kinds", "--color", "always"]);

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::daemon::{Daemon, ticket};
 use super::program::run;
+use super::receiver::Receiver;
 use super::tickets::{config, well};
 use super::wire::PATIENCE;
 use super::world::{World, a_hanging_look, four_looks};
@@ -66,6 +67,8 @@ fn asked_to_end_it_lets_rounds_end_and_takes_no_more() {
     assert_eq!((refused.status, refused.header("retry-after").is_some()), (503, true), "{}", refused.text());
     daemon.signal(Signal::TERM);
     assert_eq!(daemon.ended(Duration::from_secs(40)), Some(0), "{}", daemon.log());
+    let log = daemon.log();
+    assert!(log.trim_end().ends_with("msg=stopped"), "its last words are not lost with it: {log}");
 
     daemon.again();
     let all = daemon.all();
@@ -136,4 +139,34 @@ fn a_store_that_is_gone_ends_the_process_and_accepts_nothing() {
     assert_eq!(daemon.command(&["status"]).code, Some(1));
     let number = daemon.file("2", "the shop is slow");
     assert_ne!(number, "T-1", "no number is given twice");
+}
+
+#[test]
+fn a_ticket_that_is_damaged_on_disk_goes_to_a_human_and_disturbs_no_other() {
+    let (world, receiver) = (World::start(), Receiver::start());
+    let more = format!(
+        "channels: {{ desk: {{ webhook: {{ url: '{}', secret: {{ env: HOOK_SECRET }} }} }} }}\n\
+         escalation: {{ channels: [desk] }}\n",
+        receiver.url
+    );
+    let mut daemon = Daemon::start(&[("shop.yaml", &a_hanging_look(&world))], &config(&world, &more));
+    for n in 0..3 {
+        daemon.file(&n.to_string(), "the shop is slow");
+    }
+    daemon.kill();
+    std::fs::write(daemon.checks().join("shop.yaml"), four_looks(&world, "/well")).unwrap();
+    let database = rusqlite::Connection::open(daemon.state().join("houston.db")).unwrap();
+    let bits = "UPDATE ticket SET body = CAST(replace(CAST(body AS TEXT), 'slow', 'fast') AS BLOB) WHERE number = 2";
+    let changed = database.execute(bits, []);
+    assert_eq!(changed, Ok(1));
+    drop(database);
+
+    daemon.again();
+    until("all are decided", PATIENCE, || daemon.metric("houston_cases_open") == Some(0.0));
+    assert_eq!(daemon.decided("T-1")["verdict"], "no_issue");
+    assert_eq!(daemon.decided("T-3")["verdict"], "no_issue");
+    until("a human is told", PATIENCE, || !receiver.deliveries().is_empty());
+    let told = receiver.deliveries();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!((&told[0].body["why"], &told[0].body["ticket"]["number"]), (&json!("damaged"), &json!("T-2")));
 }

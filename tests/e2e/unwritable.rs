@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::daemon::{Daemon, ticket};
+use super::daemon::Daemon;
+use super::program::run;
 use super::tickets::config;
 use super::wire::PATIENCE;
-use super::world::{World, four_looks};
+use super::world::{World, a_hanging_look, four_looks};
 use crate::lab::{program, until};
 
 /// A small file system for the state, seen by the daemon alone; its directory as seen from here comes with it.
@@ -27,7 +28,10 @@ fn on_a_small_disk(world: &World) -> Option<(Daemon, PathBuf)> {
     }
     let script = "mkdir -p state && mount -t tmpfs -o size=20m none state && exec \"$@\"";
     let wrappers = ["unshare", "-Um", "--map-root-user", "sh", "-c", script, "sh"];
-    let daemon = Daemon::wrapped(&wrappers, &[("shop.yaml", &four_looks(world, "/well"))], &config(world, ""));
+    let checks = [("shop.yaml", four_looks(world, "/well")), ("silent.yaml", a_hanging_look(world))];
+    let checks: Vec<(&str, &str)> = checks.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let config = config(world, "").replace("deadline: 20s", "deadline: 4s");
+    let daemon = Daemon::wrapped(&wrappers, &checks, &config);
     let state = daemon.inside(daemon.state());
     Some((daemon, state))
 }
@@ -39,7 +43,9 @@ fn a_full_disk_accepts_nothing_and_heals() {
         eprintln!("not tried: this machine lets nobody mount a file system of his own");
         return;
     };
-    assert_eq!(daemon.post("/api/v1/tickets?wait=30s", &ticket("before", "the shop is slow")).status, 200);
+    // Under way while the disk fills: their verdicts have to be written all the same.
+    let mut accepted: Vec<String> = (0..5).map(|n| daemon.file(&format!("before-{n}"), "the shop is slow")).collect();
+    until("they are looked into", PATIENCE, || world.hanging() > 0);
 
     // All that is left is taken, the store's reserve aside.
     let filler = state.join("filler");
@@ -51,7 +57,6 @@ fn a_full_disk_accepts_nothing_and_heals() {
     // What is left in pages of the database that exist already may take a few more.
     let text = "the shop is slow ".repeat(3_000);
     let body = |n: usize| json!({ "source": "full", "id": n.to_string(), "title": "slow", "text": text, "services": ["shop"] });
-    let mut accepted = vec!["T-1".to_owned()];
     let mut refused = None;
     for n in 0..500 {
         let answer = daemon.post("/api/v1/tickets", &body(n));
@@ -68,16 +73,24 @@ fn a_full_disk_accepts_nothing_and_heals() {
     assert!(refused.header("retry-after").is_some());
     assert!(refused.text().contains("nothing was accepted"), "{}", refused.text());
     until("it says so", PATIENCE, || daemon.get("/readyz").status == 503);
-    let status = daemon.get("/api/v1/status").json();
-    assert_eq!(status["broken"], true, "{status}");
     assert!(daemon.get("/readyz").text().contains("store"));
     assert_eq!(daemon.get("/healthz").status, 200, "the process itself is well");
     assert_eq!(daemon.get("/api/v1/tickets/T-1").status, 200, "and still answers");
-    // What was accepted before gets its verdict from the reserve.
+    let url = format!("http://{}", daemon.tcp().host());
+    let token = state.join("admin.token").display().to_string();
+    let status = run(daemon.home(), ["status", "--server", &url, "--token-file", &token]);
+    assert_eq!(status.code, Some(2), "houston status: broken: {status:?}");
+    // What was accepted before gets its verdict from the reserve, and the reserve is not for more of the same.
     for number in &accepted {
         daemon.decided(number);
     }
+    for n in 0..20 {
+        let refused = daemon.post("/api/v1/tickets", &body(1_000 + n));
+        assert_eq!(refused.status, 503, "{}", refused.text());
+    }
 
+    // An open file keeps its space.
+    drop(file);
     std::fs::remove_file(&filler).unwrap();
     until("it heals without a restart", Duration::from_secs(30), || daemon.get("/readyz").status == 200);
     let again = daemon.post("/api/v1/tickets", &body(n));

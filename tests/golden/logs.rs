@@ -61,10 +61,12 @@ impl Log {
             let mut number = 0;
             while at <= last {
                 let text = &some.texts[number % some.texts.len()];
-                let text = text
-                    .replace("$time", &at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string())
-                    .replace("$clf", &at.strftime("%d/%b/%Y:%H:%M:%S +0000").to_string())
-                    .replace("$n", &number.to_string());
+                let mut text = text.replace("$n", &number.to_string());
+                for (word, form) in [("$time", "%Y-%m-%dT%H:%M:%S%.3fZ"), ("$clf", "%d/%b/%Y:%H:%M:%S +0000")] {
+                    if text.contains(word) {
+                        text = text.replace(word, &at.strftime(form).to_string());
+                    }
+                }
                 lines.push((at, text));
                 number += 1;
                 at = at.checked_add(every).unwrap();

@@ -40,7 +40,7 @@ pub struct World {
 }
 
 impl World {
-    pub async fn start(case: &Case, place: &Path, now: Timestamp) -> Self {
+    pub async fn start(case: Arc<Case>, place: PathBuf, now: Timestamp) -> Self {
         let mut document = read(&case::shop().join("world.yaml"));
         let own = read(&case.folder.join("world.yaml"));
         for (name, server) in own.servers {
@@ -52,9 +52,9 @@ impl World {
 
         let logs = place.join("logs");
         std::fs::create_dir(&logs).unwrap();
-        for (name, log) in &document.logs {
-            log.write(&logs.join(name), now);
-        }
+        let (directory, written) = (logs.clone(), document.logs);
+        let write = move || written.iter().for_each(|(name, log)| log.write(&directory.join(name), now));
+        tokio::task::spawn_blocking(write).await.unwrap();
         let day = |days: i64| {
             let at = now.checked_add(jiff::SignedDuration::from_hours(24 * days)).unwrap();
             at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
@@ -70,7 +70,7 @@ impl World {
             words.insert(format!("@{name}@"), server.address.to_string());
             servers.push(server);
         }
-        World { place: place.to_owned(), now, words, _servers: servers }
+        World { place, now, words, _servers: servers }
     }
 
     /// The text with addresses and paths in place of its words.
