@@ -37,11 +37,9 @@ pub fn ticket_line(verdict: &Verdict, style: &Style) -> String {
     facts.push(format!("deadline {}", show_duration(Duration::from_millis(verdict.deadline_ms))));
     let name = ticket.number.clone().unwrap_or_else(|| terminal(&ticket.id));
     let title = style.crop(&terminal(ticket.title.raw()), 60);
-    format!(
-        "{}  {title}   {}",
-        style.paint(Paint::Strong, &name),
-        style.paint(Paint::Faint, &style.plain(&facts.join(dot)))
-    )
+    let room = style.width.saturating_sub(name.chars().count() + title.chars().count() + 5).max(20);
+    let facts = style.crop(&facts.join(dot), room);
+    format!("{}  {title}   {}", style.paint(Paint::Strong, &name), style.paint(Paint::Faint, &facts))
 }
 
 fn services(verdict: &Verdict) -> String {
