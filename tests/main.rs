@@ -5,8 +5,8 @@
 
 mod demo;
 mod docs;
-mod golden;
 mod e2e;
+mod golden;
 mod house;
 mod invalid;
 mod lab;

@@ -152,7 +152,7 @@ fn a_request_that_is_no_request_is_refused() {
         ("another coding", post("Content-Type: application/json\r\nTransfer-Encoding: gzip\r\n", good), &[400]),
         ("a wait that is none", format!("POST /api/v1/tickets?wait=30 HTTP/1.1\r\n{auth}{json}\r\n{good}"), &[400]),
         ("a wait twice", format!("POST /api/v1/tickets?wait=1s&wait=2s HTTP/1.1\r\n{auth}{json}\r\n{good}"), &[400]),
-        ("another host", format!("GET /healthz HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n"), &[421]),
+        ("another host", "GET /healthz HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n".to_owned(), &[421]),
         (
             "another host with our port",
             format!(

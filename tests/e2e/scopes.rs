@@ -171,7 +171,7 @@ fn the_login_link_works_once_and_its_session_is_no_way_in_for_other_pages() {
     assert!(cookie.contains("HttpOnly") && cookie.contains("SameSite=Strict"), "{cookie}");
     let cookie = format!("Cookie: {}", cookie.split(';').next().unwrap());
     assert_eq!(ask(&daemon, "GET", path, &[]).status, 401, "once");
-    assert_eq!(ask(&daemon, "GET", "/", &[cookie.clone()]).status, 200);
+    assert_eq!(ask(&daemon, "GET", "/", std::slice::from_ref(&cookie)).status, 200);
     daemon.post("/api/v1/tickets?wait=30s", &ticket("1", "the shop is slow"));
 
     let origin = |origin: &str| format!("Origin: {origin}");
