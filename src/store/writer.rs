@@ -53,6 +53,7 @@ pub(super) trait Job: Send {
     fn answer(self: Box<Self>, transaction: Result<(), StoreError>);
 }
 
+/// Requests of several callers.
 type Group = Vec<Box<dyn Job>>;
 
 struct Task<T, W> {
