@@ -24,8 +24,8 @@ pub fn parse(text: &str, now: &Zoned) -> Result<Timestamp, String> {
         Some(("today", clock)) => (Some(0), clock),
         _ => (None, text),
     };
-    // A whole date and time would be read as its time alone.
-    let clock = if text.contains('-') { "" } else { clock };
+    // A whole date and time would be read as its time alone, and a lone number as an hour.
+    let clock = if text.contains('-') || !text.contains(':') { "" } else { clock };
     if let Ok(time) = clock.trim().parse::<Time>().or_else(|_| Time::strptime("%H:%M", clock.trim())) {
         let day = |back: i64| {
             now.date()

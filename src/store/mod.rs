@@ -46,13 +46,10 @@ pub struct Store {
 }
 
 struct Inner {
-    directory: PathBuf,
+    place: Place,
     recovered: Option<String>,
     /// The database may not be larger than this, in bytes, when a ticket is taken in.
     size_limit: i64,
-    /// The file as it was opened, by which a file that was deleted or replaced is noticed.
-    identity: (u64, u64),
-    broken: Arc<OnceLock<String>>,
     memory: memory::Cache,
     readers: read::Readers,
     /// Gone only while the store is dropped.
@@ -60,7 +57,17 @@ struct Inner {
     ended: Mutex<std::sync::mpsc::Receiver<()>>,
 }
 
-impl Inner {
+/// Where the store is, and whether it still is. What is handed to the writer holds this and never [`Inner`], which
+/// waits for the writer when it goes.
+#[derive(Clone)]
+struct Place {
+    directory: PathBuf,
+    /// The file as it was opened, by which a file that was deleted or replaced is noticed.
+    identity: (u64, u64),
+    broken: Arc<OnceLock<String>>,
+}
+
+impl Place {
     /// What is written to a file that has no name any more is on no disk that anybody will read.
     fn still_there(&self) -> Result<(), StoreError> {
         if open::identity(&open::database(&self.directory)).ok() == Some(self.identity) {
@@ -74,7 +81,7 @@ impl Inner {
 
 impl std::fmt::Debug for Inner {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Store({})", self.directory.display())
+        write!(f, "Store({})", self.place.directory.display())
     }
 }
 
@@ -194,9 +201,9 @@ impl Store {
             deadline_at: micros(deadline_at),
             size_limit: self.inner.size_limit,
         };
-        let inner = Arc::clone(&self.inner);
+        let place = self.inner.place.clone();
         self.write(Urgency::Intake, move |connection| {
-            inner.still_there()?;
+            place.still_there()?;
             write::accept(connection, &intake)
         })
         .await
@@ -362,11 +369,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unwritable`]
     pub async fn probe(&self) -> Result<(), StoreError> {
-        let inner = Arc::clone(&self.inner);
+        let place = self.inner.place.clone();
         self.write(Urgency::Intake, move |connection| {
-            inner.still_there()?;
+            place.still_there()?;
             write::probe(connection)?;
-            directory::set_aside(&inner.directory)
+            directory::set_aside(&place.directory)
                 .map_err(|error| StoreError::Unwritable(format!("there is no space for its reserve: {error}")).into())
         })
         .await
@@ -382,7 +389,7 @@ impl Store {
     /// Why nothing can be written any more, for good: a failed fsync, a file that is gone. The process has to end, for
     /// only a new one may trust what it finds on the disk.
     pub fn broken(&self) -> Option<String> {
-        self.inner.broken.get().cloned()
+        self.inner.place.broken.get().cloned()
     }
 
     async fn write<T, W>(&self, urgency: Urgency, work: W) -> Result<T, StoreError>

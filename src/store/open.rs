@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use rusqlite::Connection;
 
 use super::schema::{MIGRATIONS, Unready};
-use super::{Inner, OpenError, Store, directory, memory, read, schema, writer};
+use super::{Inner, OpenError, Place, Store, directory, memory, read, schema, writer};
 
 /// The largest database with which tickets are still taken in: 10 GiB or 80 % of the file system.
 const SIZE_LIMIT: u64 = 10 * 1024 * 1024 * 1024;
@@ -59,11 +59,9 @@ pub(super) fn open(directory: &Path) -> Result<Store, OpenError> {
     }
     Ok(Store {
         inner: Arc::new(Inner {
-            directory: directory.to_owned(),
+            place: Place { directory: directory.to_owned(), identity, broken },
             recovered,
             size_limit,
-            identity,
-            broken,
             memory: memory::Cache::default(),
             readers,
             writer: Some(writer),

@@ -53,6 +53,9 @@ pub(super) trait Job: Send {
     fn answer(self: Box<Self>, transaction: Result<(), StoreError>);
 }
 
+/// Requests of several callers.
+type Group = Vec<Box<dyn Job>>;
+
 struct Task<T, W> {
     urgency: Urgency,
     work: W,
@@ -196,7 +199,7 @@ impl Drop for LastWords {
 
 impl Writer {
     /// Writes a group and tells each caller its own result.
-    fn write(&mut self, mut group: Vec<Box<dyn Job>>) {
+    fn write(&mut self, mut group: Group) {
         if let Some(why) = self.broken.get() {
             return refuse(group, why);
         }
@@ -235,7 +238,7 @@ impl Writer {
         }
     }
 
-    fn give_up(&self, group: Vec<Box<dyn Job>>, trouble: Trouble) {
+    fn give_up(&self, group: Group, trouble: Trouble) {
         match trouble {
             Trouble::Grave(why) => {
                 // After a failed fsync nobody knows what is on the disk: only a new process may look at it again.
@@ -294,15 +297,12 @@ impl Writer {
     }
 }
 
-/// Requests of several callers.
-type Jobs = Vec<Box<dyn Job>>;
-
 /// Those who take in new work, and those who end what was accepted.
-fn apart(group: Jobs) -> (Jobs, Jobs) {
+fn apart(group: Group) -> (Group, Group) {
     group.into_iter().partition(|job| job.urgency() == Urgency::Intake)
 }
 
-fn refuse(group: Vec<Box<dyn Job>>, why: &str) {
+fn refuse(group: Group, why: &str) {
     for job in group {
         job.answer(Err(StoreError::Unwritable(why.to_owned())));
     }
