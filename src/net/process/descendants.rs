@@ -129,15 +129,31 @@ fn process(pid: i32) -> Option<Process> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::CommandExt;
+
     use super::*;
 
     #[test]
-    fn our_own_line_of_the_process_table_is_read() {
-        let own = process(std::process::id() as i32).unwrap();
-        let parent = rustix::process::getppid().unwrap().as_raw_nonzero().get();
-        assert_eq!(own.parent, parent);
-        assert_eq!(own.session, rustix::process::getsid(None).unwrap().as_raw_nonzero().get());
-        assert!(!own.zombie && own.started > process(parent).map_or(0, |p| p.started.min(own.started - 1)));
-        assert!(table().iter().any(|process| process.pid == own.pid));
+    fn a_line_of_the_process_table_is_read() {
+        // A child, not ourselves: our own parent and session may be outside of what a container lets us see.
+        let mut child = std::process::Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
+        let line = process(child.id() as i32);
+        let listed = table().iter().any(|process| process.pid == child.id() as i32);
+        let running = process(std::process::id() as i32);
+        child.kill().unwrap();
+        let zombie = loop {
+            match process(child.id() as i32) {
+                Some(process) if !process.zombie => std::thread::yield_now(),
+                over => break over,
+            }
+        };
+        child.wait().unwrap();
+        let line = line.unwrap();
+        assert_eq!(line.parent, std::process::id() as i32);
+        assert_eq!(line.group, child.id() as i32);
+        assert_eq!(line.session, running.unwrap().session);
+        assert!(!line.zombie && line.started >= running.unwrap().started);
+        assert!(zombie.unwrap().zombie);
+        assert!(listed);
     }
 }
