@@ -134,6 +134,12 @@ fn every_kind_has_its_example() {
         } else if !key.is_match(&read(&path)) {
             wrong.push(format!("{}: {} shows no `{}:`", kind.name, shown(&path), kind.name));
         }
+        // What the demo's shop doesn't play is run beside the real thing.
+        let real = root().join("tests/real").join(format!("{}.rs", kind.name));
+        let run = format!("example(\"{}\"", kind.name);
+        if read(&path).contains("service: platform") && !(real.is_file() && read(&real).contains(&run)) {
+            wrong.push(format!("{}: {} doesn't run its example", kind.name, shown(&real)));
+        }
     }
     none(&wrong, "examples");
 }

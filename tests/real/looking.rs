@@ -51,6 +51,32 @@ pub async fn look(kind: &str, settings: &str, ask: &Ask) -> Observation {
     tokio::time::timeout(AT_MOST + Duration::from_secs(5), probe.observe(ask)).await.expect("a look that ends")
 }
 
+/// Runs the example of a kind as its reader would, `houston check run`, with some of its text replaced: the addresses
+/// that a test's own servers have. `config` is a `houston.yaml`. Returns the finding.
+pub fn example(kind: &str, replaced: &[(&str, &str)], config: &str) -> serde_json::Value {
+    let kind = evidence::kind(kind).unwrap_or_else(|| panic!("there is no kind {kind}"));
+    let mut text = kind.example_text.to_owned();
+    for (from, to) in replaced {
+        assert!(text.contains(from), "{} says nothing of {from}", kind.example);
+        text = text.replace(from, to);
+    }
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("checks.d").join(kind.example);
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    std::fs::write(&file, text).unwrap();
+    std::fs::write(place.path().join("houston.yaml"), config).unwrap();
+    let houston = |arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_houston"));
+        command.args(arguments).current_dir(place.path()).output().unwrap()
+    };
+    let list = houston(&["check", "list", "--json"]);
+    let first: serde_json::Value = serde_json::from_slice(list.stdout.split(|&byte| byte == b'\n').next().unwrap())
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&list.stderr)));
+    let run = houston(&["check", "run", first["name"].as_str().unwrap(), "--json"]);
+    serde_json::from_slice(&run.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&run.stderr)))
+}
+
 /// A measure that is a number.
 pub fn number(observation: &Observation, name: &str) -> f64 {
     observation.measures.number(name).unwrap_or_else(|| panic!("no number {name} in {observation:?}"))

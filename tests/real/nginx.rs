@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use houston::model::observation::{Observation, Phase, Seen};
 
-use super::looking::{ask, look, now, number, text};
+use super::looking::{ask, example, look, now, number, text};
 use crate::lab::nginx::Nginx;
 use crate::lab::{get, get_with};
 
@@ -184,4 +184,14 @@ async fn tls_reads_the_certificate_whether_or_not_it_is_good() {
     }
     let plain = seen(&good, "tls", "{ address: \"127.0.0.1:{port}\" }").await;
     assert!(matches!(&plain.seen, Seen::Failed(fault) if fault.phase == Phase::Tls), "{plain:?}");
+}
+
+#[test]
+fn the_page_s_example_finds_what_nginx_serves() {
+    let nginx = Nginx::start("");
+    let here = format!("127.0.0.1:{}", nginx.port);
+    std::fs::write(nginx.html().join("index.html"), "<html>a shop</html>").unwrap();
+    assert_eq!(example("http", &[("127.0.0.1:8470", &here)], "{}")["outcome"], "good");
+    std::fs::write(nginx.html().join("index.html"), "maintenance").unwrap();
+    assert_eq!(example("http", &[("127.0.0.1:8470", &here)], "{}")["outcome"], "bad");
 }

@@ -134,6 +134,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[allow(clippy::disallowed_methods)] // a bare child, not a run with its bounds
     fn a_line_of_the_process_table_is_read() {
         // A child, not ourselves: our own parent and session may be outside of what a container lets us see.
         let mut child = std::process::Command::new("sleep").arg("60").process_group(0).spawn().unwrap();
