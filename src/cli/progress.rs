@@ -17,6 +17,8 @@ use crate::report::text::look_name;
 
 /// How often the rows are redrawn.
 const FRAME: Duration = Duration::from_millis(100);
+/// The longest deadline that is shown.
+const LONGEST: Duration = Duration::from_secs(3_600);
 
 #[derive(Debug, Default)]
 struct Row {
@@ -30,6 +32,7 @@ struct Row {
 struct State {
     rows: BTreeMap<Look, Row>,
     started: Instant,
+    deadline: Duration,
     drawn: bool,
     frame: usize,
 }
@@ -40,7 +43,6 @@ pub struct Progress {
     state: Arc<Mutex<State>>,
     style: Style,
     mode: Mode,
-    deadline: Duration,
 }
 
 /// How progress is shown.
@@ -55,8 +57,8 @@ pub enum Mode {
 
 impl Progress {
     pub fn new(style: Style, mode: Mode, deadline: Duration) -> Self {
-        let state = State { rows: BTreeMap::new(), started: Instant::now(), drawn: false, frame: 0 };
-        let progress = Progress { state: Arc::new(Mutex::new(state)), style, mode, deadline };
+        let state = State { rows: BTreeMap::new(), started: Instant::now(), deadline, drawn: false, frame: 0 };
+        let progress = Progress { state: Arc::new(Mutex::new(state)), style, mode };
         progress.draw();
         progress
     }
@@ -68,9 +70,12 @@ impl Progress {
     /// Takes note of what happened.
     pub fn tell(&self, event: &Event) {
         let mut state = self.lock();
-        let elapsed = state.started.elapsed();
+        let (elapsed, deadline) = (state.started.elapsed(), state.deadline);
         match event {
-            Event::Ticket { planned, .. } => {
+            Event::Ticket { planned, deadline_at, .. } => {
+                // A daemon has a deadline of its own. Its clock may be another one: nothing beyond reason is believed.
+                let left = Duration::try_from(deadline_at.duration_since(super::clock())).unwrap_or_default();
+                state.deadline = elapsed + left.clamp(Duration::from_secs(1), LONGEST);
                 for (look, planned) in planned {
                     state.rows.insert(*look, Row { planned: *planned, ..Row::default() });
                 }
@@ -83,7 +88,7 @@ impl Progress {
                 if row.answered == row.planned {
                     row.ended = Some(elapsed);
                     if self.mode == Mode::Lines {
-                        let line = self.row(finding.look, row, elapsed, 0);
+                        let line = self.row(finding.look, row, elapsed, deadline, 0);
                         drop(state);
                         write(&format!("{line}\n"));
                     }
@@ -121,14 +126,14 @@ impl Progress {
         for look in Look::ALL {
             let empty = Row::default();
             let row = state.rows.get(&look).unwrap_or(&empty);
-            text.push_str(&self.row(look, row, elapsed, state.frame));
+            text.push_str(&self.row(look, row, elapsed, state.deadline, state.frame));
             text.push_str("\u{1b}[K\n");
         }
         state.drawn = true;
         write(&text);
     }
 
-    fn row(&self, look: Look, row: &Row, elapsed: Duration, frame: usize) -> String {
+    fn row(&self, look: Look, row: &Row, elapsed: Duration, deadline: Duration, frame: usize) -> String {
         let style = &self.style;
         let spinner: &[&str] = if style.ascii {
             &["|", "/", "-", "\\"]
@@ -147,7 +152,7 @@ impl Progress {
         let time = match row.ended {
             Some(ended) => show_duration(ended),
             None if row.planned == 0 => String::new(),
-            None => format!("{} of {}", show_duration(elapsed), show_duration(self.deadline)),
+            None => format!("{} of {}", show_duration(elapsed), show_duration(deadline)),
         };
         let room = style.width.saturating_sub(2 + 2 + 10 + 11 + 18);
         let words = style.crop(words, room);

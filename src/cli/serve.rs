@@ -15,7 +15,7 @@ use super::context::{self, Context};
 use super::{Exit, Mistyped, Terminal, clock};
 use crate::checks;
 use crate::config::{self, Config};
-use crate::daemon::auth::{Access, Scope, Settings};
+use crate::daemon::auth::{Access, Declared, Scope, Settings};
 use crate::daemon::log::LineLog;
 use crate::daemon::{Daemon, Listeners, Parts};
 use crate::model::settings::TriageSettings;
@@ -176,7 +176,9 @@ fn access(
         state_directory: start.state.clone(),
         hosts: config.listen.allowed_hosts.clone(),
         uid: rustix::process::geteuid().as_raw(),
-        group: None,
+        // Members of the daemon's own group may use its socket (its file says 0660); root's group is nobody's.
+        group: Some(rustix::process::getegid().as_raw()).filter(|&group| group != 0),
+        tickets_per_minute: config.listen.tickets_per_minute,
         tls: config.listen.behind_proxy,
     };
     let (access, _first) = Access::open(settings, clock())?;
@@ -188,7 +190,9 @@ fn access(
             config::Scope::Operate => Scope::Operate,
             config::Scope::Admin => Scope::Admin,
         };
-        access.declare(&token.name, scope, &secret)?;
+        let from = token.from.iter().map(|net| crate::net::guard::Entry::parse(net));
+        let from = from.collect::<Result<_, _>>().map_err(|why| anyhow::anyhow!("token {}: {why}", token.name))?;
+        access.declare(Declared { name: token.name.clone(), scope, from, expires: token.expires }, &secret)?;
     }
     Ok(access)
 }
@@ -248,18 +252,29 @@ pub fn run(terminal: &Terminal, cli: &Cli, args: &Serve) -> anyhow::Result<Exit>
         tcp,
         log: Some(log.clone()),
     };
-    let ended = context::runtime()?.block_on(async {
+    let runtime = context::runtime()?;
+    let ended = runtime.block_on(async {
         // The handlers stand before the first ticket can come in: a signal in between must not end the process.
         let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         let mut service = start(context, options).await?;
         announce(terminal, &service);
         tokio::select! {
-            ended = service.ended() => ended?,
-            _ = terminate.recv() => service.stop().await?,
-            _ = tokio::signal::ctrl_c() => service.stop().await?,
+            ended = service.ended() => {
+                ended?;
+                return Ok(Exit::Fine);
+            }
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        tokio::select! {
+            stopped = service.stop() => stopped?,
+            // Who asks again doesn't want to wait: what is under way is on disk, and the next start takes it up.
+            _ = terminate.recv() => tracing::warn!("stopped at once, on a second signal"),
+            _ = tokio::signal::ctrl_c() => tracing::warn!("stopped at once, on a second signal"),
         }
         Ok(Exit::Fine)
     });
+    runtime.shutdown_background();
     match &ended {
         Ok(_) => tracing::info!("stopped"),
         Err(error) => tracing::error!(why = %format!("{error:#}"), "stopped"),

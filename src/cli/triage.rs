@@ -28,6 +28,9 @@ pub fn run(terminal: &Terminal, cli: &Cli, args: &Triage) -> anyhow::Result<Exit
         None => None,
     };
     let verdict = match &cli.common.server {
+        Some(_) if deadline.is_some() => {
+            return Err(Mistyped("`--deadline` is the daemon's own where `--server` names one".to_owned()).into());
+        }
         Some(server) => {
             let daemon = context::daemon(&cli.common, server)?;
             match context::runtime()?.block_on(interruptible(terminal, &daemon, &report))? {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde::Deserialize;
 
 use crate::model::secret::SecretRef;
@@ -41,7 +42,12 @@ pub struct Listen {
     /// A proxy in front ends TLS and checks who people are.
     pub behind_proxy: bool,
     pub tokens: Vec<Token>,
+    /// The most tickets that one token or session may file in a minute; beyond, it is told to wait.
+    pub tickets_per_minute: u32,
 }
+
+/// Of one token in a minute, unless configured: a busy help desk's worth, and no flood.
+const TICKETS_PER_MINUTE: u32 = 600;
 
 impl Default for Listen {
     fn default() -> Self {
@@ -51,6 +57,7 @@ impl Default for Listen {
             allowed_hosts: Vec::new(),
             behind_proxy: false,
             tokens: Vec::new(),
+            tickets_per_minute: TICKETS_PER_MINUTE,
         }
     }
 }
@@ -62,6 +69,10 @@ pub struct Token {
     pub name: String,
     pub scope: Scope,
     pub secret: SecretRef,
+    /// Addresses and nets from which it is accepted; everywhere, where there are none.
+    pub from: Vec<String>,
+    /// From then on it is worth nothing.
+    pub expires: Option<Timestamp>,
 }
 
 /// What a token allows; each includes those before it.
@@ -235,6 +246,11 @@ pub(super) fn listen(node: Option<&Node>, errors: &mut Vec<Diagnostic>) -> Liste
     if let Some(list) = keys.take("tokens") {
         listen.tokens = tokens(list, errors);
     }
+    match keys.read::<Spanned<u32>>("tickets_per_minute", errors) {
+        Some(rate) if (1..=1_000_000).contains(&rate.value) => listen.tickets_per_minute = rate.value,
+        Some(rate) => errors.push(Diagnostic::error(rate.at, "this is no rate").hint("1 to 1000000 tickets a minute")),
+        None => {}
+    }
     keys.finish(errors);
     match tcp {
         Some(written) if written.value == "off" => listen.tcp = None,
@@ -266,6 +282,9 @@ fn tokens(node: &Node, errors: &mut Vec<Diagnostic>) -> Vec<Token> {
         name: Spanned<String>,
         scope: Scope,
         secret: SecretRef,
+        #[serde(default)]
+        from: Vec<Spanned<String>>,
+        expires: Option<Spanned<String>>,
     }
     let Shape::List(items) = &node.shape else {
         errors.push(
@@ -285,7 +304,26 @@ fn tokens(node: &Node, errors: &mut Vec<Diagnostic>) -> Vec<Token> {
                 Diagnostic::error(written.name.at, "there are two tokens of this name")
                     .hint("each use is written down by name: give it another one"),
             ),
-            Ok(Written { name, scope, secret }) => tokens.push(Token { name: name.value, scope, secret }),
+            Ok(Written { name, scope, secret, from, expires }) => {
+                for net in from.iter().filter(|net| !is_address_or_net(&net.value)) {
+                    errors.push(
+                        Diagnostic::error(net.at.clone(), "this is neither an address nor a net")
+                            .hint("10.1.2.3, 10.1.0.0/16, 2001:db8::/32"),
+                    );
+                }
+                let expires = expires.and_then(|written| match written.value.parse::<Timestamp>() {
+                    Ok(at) => Some(at),
+                    Err(_) => {
+                        errors.push(
+                            Diagnostic::error(written.at, "this is no point in time")
+                                .hint("with its zone: 2027-01-31T00:00:00Z"),
+                        );
+                        None
+                    }
+                });
+                let from = from.into_iter().map(|net| net.value).collect();
+                tokens.push(Token { name: name.value, scope, secret, from, expires });
+            }
             Err(error) => errors.push(error),
         }
     }
@@ -403,14 +441,17 @@ pub(super) fn egress(node: Option<&Node>, errors: &mut Vec<Diagnostic>) -> Vec<S
 }
 
 fn is_address_net_or_name(text: &str) -> bool {
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    is_address_or_net(text) || matches!(url::Host::parse(name), Ok(url::Host::Domain(_)))
+}
+
+fn is_address_or_net(text: &str) -> bool {
     let (address, prefix) = match text.split_once('/') {
         Some((address, prefix)) => (address, Some(prefix)),
         None => (text, None),
     };
-    if let Ok(address) = address.parse::<IpAddr>() {
+    address.parse::<IpAddr>().is_ok_and(|address| {
         let widest = if address.is_ipv4() { 32 } else { 128 };
-        return prefix.is_none_or(|prefix| prefix.parse::<u8>().is_ok_and(|prefix| prefix <= widest));
-    }
-    let name = text.strip_prefix("*.").unwrap_or(text);
-    matches!(url::Host::parse(name), Ok(url::Host::Domain(_)))
+        prefix.is_none_or(|prefix| prefix.parse::<u8>().is_ok_and(|prefix| prefix <= widest))
+    })
 }

@@ -27,7 +27,13 @@ listen:
   unix: /run/houston/houston.sock
   allowed_hosts: [Houston.example.com]
   behind_proxy: true
-  tokens: [ { name: desk, scope: report, secret: { file: /etc/houston/desk.token } } ]
+  tickets_per_minute: 100
+  tokens:
+    - name: desk
+      scope: report
+      secret: { file: /etc/houston/desk.token }
+      from: [ 10.1.0.0/16 ]
+      expires: 2027-01-31T00:00:00Z
 programs: [ /usr/lib/nagios/plugins/check_disk ]
 budgets:
   system: { concurrent: 16 }
@@ -56,9 +62,14 @@ fn everything_is_read() {
     assert_eq!(config.store.path, Path::new("/var/lib/houston"));
     assert_eq!(config.listen.tcp, Some("0.0.0.0:8460".parse().unwrap()));
     assert_eq!(config.listen.allowed_hosts, ["houston.example.com"]);
-    let token =
-        Token { name: "desk".into(), scope: Scope::Report, secret: SecretRef::File("/etc/houston/desk.token".into()) };
-    assert_eq!(config.listen.tokens, [token]);
+    let token = Token {
+        name: "desk".into(),
+        scope: Scope::Report,
+        secret: SecretRef::File("/etc/houston/desk.token".into()),
+        from: vec!["10.1.0.0/16".into()],
+        expires: Some("2027-01-31T00:00:00Z".parse().unwrap()),
+    };
+    assert_eq!((config.listen.tokens, config.listen.tickets_per_minute), (vec![token], 100));
     assert_eq!(config.budgets.system, Budget { concurrent: 16, per_second: None });
     assert_eq!(config.budgets.hosts["prometheus:9090"], Budget { concurrent: 4, per_second: Some(20.0) });
     assert_eq!(config.deny.len(), 2);
@@ -114,6 +125,21 @@ fn each_mistake_is_shown_at_its_own_token_with_a_hint() {
         ("listen: { tcp: 8460 }", 1, 16, "no address and port", "127.0.0.1:8460"),
         ("listen: { tcp: '0.0.0.0:8460' }", 1, 16, "a token and a proxy", "behind_proxy"),
         ("listen: { allowed_hosts: ['https://x'] }", 1, 27, "no host name", "without scheme"),
+        ("listen: { tickets_per_minute: 0 }", 1, 31, "this is no rate", "1 to 1000000"),
+        (
+            "listen: { tokens: [ { name: a, scope: read, secret: { env: X }, from: [ nowhere ] } ] }",
+            1,
+            73,
+            "neither an address nor a net",
+            "10.1.0.0/16",
+        ),
+        (
+            "listen: { tokens: [ { name: a, scope: read, secret: { env: X }, expires: tomorrow } ] }",
+            1,
+            74,
+            "no point in time",
+            "2027-01-31",
+        ),
         ("listen: { tokens: [ { name: a, scope: rpeort, secret: { env: X } } ] }", 1, 39, "unknown value", "`report`"),
         (
             "listen: { tokens: [ { name: a, scope: read, secret: hou_1 } ] }",

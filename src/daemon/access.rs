@@ -55,11 +55,12 @@ pub async fn guard(
     }
 }
 
-fn refuse(refusal: auth::Refusal) -> Refusal {
+/// The answer to whoever is not let in.
+pub fn refuse(refusal: auth::Refusal) -> Refusal {
     let code = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::FORBIDDEN);
     let answer = Refusal::new(code, refusal.to_string());
     match refusal {
-        auth::Refusal::TooMany { retry_after } => {
+        auth::Refusal::TooMany { retry_after } | auth::Refusal::TooFast { retry_after } => {
             answer.retry_after(u32::try_from(retry_after.as_secs()).unwrap_or(60))
         }
         _ => answer,

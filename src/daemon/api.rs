@@ -14,6 +14,7 @@ use axum::{Extension, Router};
 use futures_util::stream::{self, Stream};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::access;
 use super::answer::{InPath, InQuery, Refusal, json_body};
@@ -23,6 +24,7 @@ use crate::model::case::{self, Case, number_text};
 use crate::model::params::Params;
 use crate::model::text::Untrusted;
 use crate::model::ticket::{Report, each_once};
+use crate::model::verdict::Verdict;
 use crate::model::window::Window;
 use crate::store::{Delivery, StoreError};
 use crate::triage;
@@ -47,7 +49,8 @@ pub fn routes() -> Vec<Route> {
     vec![
         route("POST", "/api/v1/tickets", Some(Scope::Report), post(accept)),
         route("GET", "/api/v1/tickets", Some(Scope::Read), get(list)),
-        route("GET", "/api/v1/tickets/{ticket}", Some(Scope::Read), get(show)),
+        // Of its own tickets a reporter sees the verdict; `show` sees to that.
+        route("GET", "/api/v1/tickets/{ticket}", Some(Scope::Report), get(show)),
         route("GET", "/api/v1/tickets/{ticket}/events", Some(Scope::Read), get(events)),
         route("POST", "/api/v1/tickets/{ticket}/retriage", Some(Scope::Operate), post(retriage)),
         route("GET", "/api/v1/checks", Some(Scope::Read), get(checks)),
@@ -95,6 +98,7 @@ async fn accept(
         None => None,
     };
     let idempotency_key = idempotency_key(request.headers())?;
+    shared.access.may_file(&identity, Instant::now().into_std()).map_err(access::refuse)?;
     let report: Report = json_body(request).await?;
     if shared.is_draining() {
         return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "shutting down").retry_after(5));
@@ -103,7 +107,8 @@ async fn accept(
     let id = fresh_id();
     let ticket = report.accept(now, &id).map_err(|error| Refusal::field(error.field, error.what.clone()))?;
     let deadline = now.checked_add(shared.settings.deadline).unwrap_or(now);
-    let accepted = shared.store.accept(ticket, Delivery { idempotency_key }, now, deadline).await.map_err(|error| {
+    let delivery = Delivery { idempotency_key, by: Some(identity.name.clone()) };
+    let accepted = shared.store.accept(ticket, delivery, now, deadline).await.map_err(|error| {
         tracing::error!(error = %error, "a ticket could not be accepted");
         Refusal::from(error)
     })?;
@@ -113,19 +118,23 @@ async fn accept(
         shared.accepted(accepted.number);
     }
     let location = format!("/api/v1/tickets/{}", number_text(accepted.number));
-    // Who doesn't ask to wait gets the same answer whenever the ticket comes again.
     if let Some(wait) = wait
         && let Some(case) = shared.decided(accepted.number, wait).await?
         && let Some(mut verdict) = case.verdict
     {
         if identity.scope < Scope::Read {
-            // Whoever may only report learns what was found out, not the evidence: it names our inner places.
-            verdict.findings.clear();
+            withhold_evidence(&mut verdict);
         }
         return Ok((StatusCode::OK, [(header::LOCATION, location)], axum::Json(verdict)).into_response());
     }
-    let body = json!({ "ticket": number_text(accepted.number), "new": accepted.new, "href": location });
+    // The same delivery gets the same answer, however often it comes.
+    let body = json!({ "ticket": number_text(accepted.number), "href": location });
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, location)], axum::Json(body)).into_response())
+}
+
+/// Whoever may only report learns what was found out, not the evidence: it names our inner places.
+fn withhold_evidence(verdict: &mut Verdict) {
+    verdict.findings.clear();
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, Refusal> {
@@ -191,8 +200,21 @@ pub async fn find(shared: &Shared, name: &str) -> Result<Case, Refusal> {
     shared.store.case(number).await?.ok_or_else(none)
 }
 
-async fn show(State(shared): State<Arc<Shared>>, InPath(name): InPath) -> Result<Response, Refusal> {
-    let case = find(&shared, &name).await?;
+async fn show(
+    State(shared): State<Arc<Shared>>,
+    Extension(identity): Extension<Identity>,
+    InPath(name): InPath,
+) -> Result<Response, Refusal> {
+    let mut case = find(&shared, &name).await?;
+    if identity.scope < Scope::Read {
+        // Another's ticket is not there for a reporter: it doesn't even learn that there is one.
+        if case.filed_by.as_ref() != Some(&identity.name) {
+            return Err(Refusal::new(StatusCode::NOT_FOUND, "no such ticket"));
+        }
+        if let Some(verdict) = &mut case.verdict {
+            withhold_evidence(verdict);
+        }
+    }
     let mut body = summary(&case);
     body["report"] = serde_json::to_value(&case.ticket).unwrap_or_default();
     body["document"] = serde_json::to_value(&case.verdict).unwrap_or_default();

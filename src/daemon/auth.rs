@@ -27,14 +27,16 @@ use crate::model::secret::Secret;
 mod host;
 mod limiter;
 mod peer;
+mod rates;
 mod sessions;
 mod tokens;
 
 pub use host::Hosts;
 pub use peer::Peer;
-pub use tokens::Tokens;
+pub use tokens::{Declared, Tokens};
 
 use limiter::Limiter;
+use rates::Rates;
 use sessions::Sessions;
 
 /// What somebody may do; each includes those before it, but for [`Scope::Report`]'s limits.
@@ -105,6 +107,8 @@ pub enum Refusal {
     Unauthenticated,
     #[error("too many wrong tokens from there; try again in {} s", retry_after.as_secs())]
     TooMany { retry_after: Duration },
+    #[error("too many tickets in a minute; try again in {} s", retry_after.as_secs())]
+    TooFast { retry_after: Duration },
     #[error("a write needs `Content-Type: application/json`")]
     NotJson,
     #[error("a write from a page needs `X-Houston: 1` and our own origin")]
@@ -122,7 +126,7 @@ impl Refusal {
         match self {
             Refusal::Misdirected => 421,
             Refusal::Unauthenticated => 401,
-            Refusal::TooMany { .. } => 429,
+            Refusal::TooMany { .. } | Refusal::TooFast { .. } => 429,
             Refusal::NotJson => 415,
             Refusal::Foreign | Refusal::Insufficient { .. } | Refusal::NotThisUser => 403,
         }
@@ -157,6 +161,8 @@ pub struct Settings {
     pub uid: u32,
     /// The group whose members may use the socket.
     pub group: Option<u32>,
+    /// The most tickets that one token or session may file in a minute.
+    pub tickets_per_minute: u32,
     /// True where the pages are served over TLS, directly or by a proxy: the cookie is then never sent without.
     pub tls: bool,
 }
@@ -169,6 +175,7 @@ pub struct Access {
     tokens: Mutex<Tokens>,
     sessions: Mutex<Sessions>,
     limiter: Mutex<Limiter>,
+    rates: Mutex<Rates>,
 }
 
 /// The cookie of a session.
@@ -186,6 +193,7 @@ impl Access {
         let (tokens, first) = Tokens::open(&settings.state_directory, now)?;
         let access = Access {
             hosts: Hosts::new(&settings.hosts),
+            rates: Mutex::new(Rates::new(settings.tickets_per_minute)),
             settings,
             tokens: Mutex::new(tokens),
             sessions: Mutex::default(),
@@ -254,12 +262,24 @@ impl Access {
     ///
     /// # Errors
     /// It is too short.
-    pub fn declare(&self, name: &str, scope: Scope, token: &Secret) -> Result<(), AuthError> {
+    pub fn declare(&self, declared: Declared, token: &Secret) -> Result<(), AuthError> {
         if token.expose().len() < 32 {
-            return Err(AuthError::Short(name.to_owned()));
+            return Err(AuthError::Short(declared.name));
         }
-        lock(&self.tokens).declare(name, scope, token);
+        lock(&self.tokens).declare(declared, token);
         Ok(())
+    }
+
+    /// Takes one ticket's worth from what somebody may file in a minute. Local users are not counted: they can do worse
+    /// than file tickets.
+    ///
+    /// # Errors
+    /// [`Refusal::TooFast`]
+    pub fn may_file(&self, identity: &Identity, now: Instant) -> Result<(), Refusal> {
+        if identity.via == Via::Socket {
+            return Ok(());
+        }
+        lock(&self.rates).take(&identity.name, now).map_err(|retry_after| Refusal::TooFast { retry_after })
     }
 
     /// Ends the session that this request belongs to, if any.
@@ -297,7 +317,7 @@ impl Access {
         }
         match bearer(asked.headers) {
             Err(Malformed) => Err(self.wrong(asked.peer, now.steady)),
-            Ok(Some(token)) => match lock(&self.tokens).verify(token, now.wall) {
+            Ok(Some(token)) => match lock(&self.tokens).verify(token, asked.peer.ip(), now.wall) {
                 Some((name, scope)) => Ok(Identity { name, scope, via: Via::Token }),
                 None => Err(self.wrong(asked.peer, now.steady)),
             },

@@ -37,6 +37,9 @@ pub struct Case {
     /// The newest round's verdict.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub verdict: Option<Verdict>,
+    /// The name of the token or user that filed it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub filed_by: Option<String>,
 }
 
 /// `T-1`

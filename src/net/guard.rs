@@ -96,7 +96,8 @@ impl Entry {
         }
     }
 
-    fn covers_address(&self, ip: IpAddr) -> bool {
+    /// True for an address of this net.
+    pub fn covers_address(&self, ip: IpAddr) -> bool {
         let Entry::Net { address, prefix } = self else { return false };
         match (address, ip) {
             (IpAddr::V4(net), IpAddr::V4(ip)) => {

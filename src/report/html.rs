@@ -190,6 +190,7 @@ mod tests {
                 state: CaseState::Running,
                 attempts: 0,
                 verdict: None,
+                filed_by: None,
             };
             for html in [super::case(&case), queue(std::slice::from_ref(&case), &[payload.to_owned()])] {
                 for forbidden in ["<script", "<img", "<svg", "\u{202e}", "\u{1b}", "'onmouseover"] {

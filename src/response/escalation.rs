@@ -185,6 +185,7 @@ pub(super) mod tests {
             state: crate::model::case::CaseState::Running,
             attempts: 3,
             verdict: None,
+            filed_by: None,
         }
     }
 

@@ -134,6 +134,8 @@ pub enum StoreError {
 #[derive(Debug, Clone, Default)]
 pub struct Delivery {
     pub idempotency_key: Option<String>,
+    /// The name of whoever filed it.
+    pub by: Option<String>,
 }
 
 /// A ticket that is on disk.
@@ -197,6 +199,7 @@ impl Store {
             body: rows::encode(&ticket)?,
             ticket,
             idempotency_key: delivery.idempotency_key,
+            filed_by: delivery.by,
             accepted_at: micros(accepted_at),
             deadline_at: micros(deadline_at),
             size_limit: self.inner.size_limit,

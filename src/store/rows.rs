@@ -108,7 +108,7 @@ pub(super) fn unreadable(error: &rusqlite::Error) -> StoreError {
 
 /// The columns of a case, for [`case`]; `t` is the ticket's table, `v` the verdict's.
 pub(super) const CASE_COLUMNS: &str = "t.number, t.source, t.source_id, t.body, t.crc, t.accepted_at, t.round, t.attempts, \
-     t.state, t.deadline_at, v.body, v.crc";
+     t.state, t.deadline_at, v.body, v.crc, t.filed_by";
 
 /// A case, and what of it is damaged.
 pub(super) struct ReadCase {
@@ -162,6 +162,7 @@ pub(super) fn case(row: &Row<'_>) -> Result<ReadCase, rusqlite::Error> {
         state,
         attempts: u32::try_from(row.get::<_, i64>(7)?).unwrap_or(u32::MAX),
         verdict,
+        filed_by: bytes(row, 12)?.map(|name| String::from_utf8_lossy(name).into_owned()),
     };
     Ok(ReadCase { case, damage })
 }
@@ -194,6 +195,7 @@ pub(super) fn unreadable_case(number: i64, deadline_at: i64, why: &StoreError) -
         state: CaseState::Accepted,
         attempts: 0,
         verdict: None,
+        filed_by: None,
     }
 }
 

@@ -8,7 +8,8 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension};
 
 /// One entry per schema version, the first for version 1; each runs in one transaction. Never change one that was
 /// released, only add.
-pub(super) const MIGRATIONS: &[&str] = &["
+pub(super) const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE ticket (
         number          INTEGER PRIMARY KEY,
         source          TEXT NOT NULL,
@@ -74,7 +75,12 @@ pub(super) const MIGRATIONS: &[&str] = &["
         seen       INTEGER NOT NULL,
         PRIMARY KEY (check_name, parameters)
     ) STRICT, WITHOUT ROWID;
-"];
+",
+    "
+    -- Whose token filed it: whoever may only report sees what it filed itself.
+    ALTER TABLE ticket ADD COLUMN filed_by TEXT;
+",
+];
 
 /// How long a statement waits for a lock that somebody else holds on the file (a backup tool).
 const BUSY: Duration = Duration::from_secs(5);
@@ -206,10 +212,11 @@ fn keep_copy(connection: &Connection, path: &Path, version: u32) -> Result<(), U
 mod tests {
     use super::*;
 
+    const FIRST: &[&str] = MIGRATIONS.split_at(1).0;
     const SECOND: &str = "ALTER TABLE ticket ADD COLUMN mood TEXT";
 
     fn with_a_ticket(path: &Path) {
-        let connection = open_writer(path, MIGRATIONS).unwrap();
+        let connection = open_writer(path, FIRST).unwrap();
         connection.execute("INSERT INTO ticket VALUES (7, 's', 'i', NULL, x'00', 1, 2, 1, 0, 0, 3)", []).unwrap();
     }
 
@@ -218,7 +225,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("houston.db");
         with_a_ticket(&path);
-        let connection = open_writer(&path, &[MIGRATIONS[0], SECOND]).unwrap();
+        let connection = open_writer(&path, &[FIRST[0], SECOND]).unwrap();
         let mood: Option<String> =
             connection.query_row("SELECT mood FROM ticket WHERE number = 7", [], |row| row.get(0)).unwrap();
         assert_eq!(mood, None);
@@ -230,13 +237,25 @@ mod tests {
     }
 
     #[test]
+    fn a_store_of_the_first_version_is_brought_to_the_newest() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("houston.db");
+        with_a_ticket(&path);
+        let connection = open_writer(&path, MIGRATIONS).unwrap();
+        assert_eq!(version(&connection).unwrap() as usize, MIGRATIONS.len());
+        let filed_by: Option<String> =
+            connection.query_row("SELECT filed_by FROM ticket WHERE number = 7", [], |row| row.get(0)).unwrap();
+        assert_eq!(filed_by, None, "nobody knows any more");
+    }
+
+    #[test]
     fn a_migration_that_fails_changes_nothing() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("houston.db");
         with_a_ticket(&path);
         let broken = format!("{SECOND}; INSERT INTO nowhere VALUES (1);");
-        assert!(matches!(open_writer(&path, &[MIGRATIONS[0], &broken]), Err(Unready::Unusable(_))));
-        let connection = open_writer(&path, MIGRATIONS).unwrap();
+        assert!(matches!(open_writer(&path, &[FIRST[0], &broken]), Err(Unready::Unusable(_))));
+        let connection = open_writer(&path, FIRST).unwrap();
         assert_eq!(version(&connection).unwrap(), 1);
         assert!(connection.prepare("SELECT mood FROM ticket").is_err());
     }
@@ -245,8 +264,8 @@ mod tests {
     fn a_newer_schema_and_another_programs_database_are_refused() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("houston.db");
-        drop(open_writer(&path, &[MIGRATIONS[0], SECOND]).unwrap());
-        assert!(matches!(open_writer(&path, MIGRATIONS), Err(Unready::Newer { found: 2, known: 1 })));
+        drop(open_writer(&path, &[FIRST[0], SECOND]).unwrap());
+        assert!(matches!(open_writer(&path, FIRST), Err(Unready::Newer { found: 2, known: 1 })));
         let other = directory.path().join("other.db");
         Connection::open(&other).unwrap().execute_batch("CREATE TABLE music (title TEXT)").unwrap();
         assert!(matches!(open_writer(&other, MIGRATIONS), Err(Unready::Unusable(_))));

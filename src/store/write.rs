@@ -19,6 +19,7 @@ pub(super) struct Intake {
     pub ticket: Ticket,
     pub body: Vec<u8>,
     pub idempotency_key: Option<String>,
+    pub filed_by: Option<String>,
     pub accepted_at: i64,
     pub deadline_at: i64,
     /// The database may not be larger than this, in bytes.
@@ -64,7 +65,7 @@ pub(super) fn accept(connection: &Connection, intake: &Intake) -> Result<Accepte
     connection
         .prepare_cached(
             "INSERT INTO ticket (number, source, source_id, idempotency_key, body, crc, accepted_at, round, attempts, state, \
-             deadline_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, 0, ?8, ?9)",
+             deadline_at, filed_by) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 1, 0, ?8, ?9, ?10)",
         )?
         .execute(params![
             number,
@@ -75,7 +76,8 @@ pub(super) fn accept(connection: &Connection, intake: &Intake) -> Result<Accepte
             crc,
             intake.accepted_at,
             rows::ACCEPTED,
-            intake.deadline_at
+            intake.deadline_at,
+            intake.filed_by
         ])?;
     Ok(Accepted { number: natural(number), new: true })
 }

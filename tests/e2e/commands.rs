@@ -101,6 +101,7 @@ fn what_cannot_be_meant_is_64_and_asking_for_help_is_not() {
         ("triage", 64),
         ("triage|x|y", 64),
         ("triage|x|--nonsense", 64),
+        ("triage|x|--deadline|10s|--server|http://127.0.0.1:1", 64),
         ("triage|x|--deadline|soon", 64),
         ("triage|x|--deadline|30", 64),
         ("triage|x|--since|the day before", 64),

@@ -65,7 +65,6 @@ fn asked_to_end_it_lets_rounds_end_and_takes_no_more() {
     until("it drains", PATIENCE, || daemon.get("/readyz").status == 503);
     let refused = daemon.post("/api/v1/tickets", &ticket("late", "the shop is slow"));
     assert_eq!((refused.status, refused.header("retry-after").is_some()), (503, true), "{}", refused.text());
-    daemon.signal(Signal::TERM);
     assert_eq!(daemon.ended(Duration::from_secs(40)), Some(0), "{}", daemon.log());
     let log = daemon.log();
     assert!(log.trim_end().ends_with("msg=stopped"), "its last words are not lost with it: {log}");
@@ -77,6 +76,23 @@ fn asked_to_end_it_lets_rounds_end_and_takes_no_more() {
         let ticket = daemon.decided(ticket["ticket"].as_str().unwrap());
         assert_eq!((&ticket["round"], ticket["verdict"].is_string()), (&json!(1), true), "{ticket}");
     }
+}
+
+#[test]
+fn asked_twice_it_ends_at_once_and_the_next_start_goes_on() {
+    let world = World::start();
+    let checks = [("silent.yaml", a_hanging_look(&world))];
+    let checks: Vec<(&str, &str)> = checks.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    let mut daemon = Daemon::start(&checks, &config(&world, ""));
+    daemon.file("1", "the shop is slow");
+    until("the look is under way", PATIENCE, || world.hanging() > 0);
+    daemon.signal(Signal::TERM);
+    until("it drains", PATIENCE, || daemon.get("/readyz").status == 503);
+    daemon.signal(Signal::TERM);
+    assert_eq!(daemon.ended(Duration::from_secs(10)), Some(0), "{}", daemon.log());
+    assert!(daemon.log().contains("a second signal"), "{}", daemon.log());
+    daemon.again();
+    assert_eq!(daemon.decided("T-1")["verdict"], "doubtful");
 }
 
 #[test]

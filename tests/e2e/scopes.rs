@@ -67,6 +67,10 @@ fn every_route_asks_who_it_is_and_whether_he_may() {
                     assert_eq!(answer.status, 403, "{what}");
                     assert!(answer.text().contains(needs.name()), "{what}");
                 }
+                // Another's ticket is not there for a reporter.
+                (Some(_), Some(Scope::Report)) if route.path == "/api/v1/tickets/{ticket}" => {
+                    assert_eq!(answer.status, 404, "{what}");
+                }
                 _ => assert!(![401, 403, 404, 405, 415].contains(&answer.status), "{what}"),
             }
             for (name, value) in [
@@ -122,6 +126,26 @@ fn who_files_tickets_sees_their_verdicts_but_not_the_evidence() {
     assert_eq!(told.json()["findings"], serde_json::json!([]), "{}", told.text());
     assert!(!told.text().contains(&world.address), "no inner address: {}", told.text());
     assert_eq!(filed(variable("READ_TOKEN")).json()["findings"].as_array().map(Vec::len), Some(4));
+    let own = ask(&daemon, "GET", "/api/v1/tickets/T-1", &bearer(variable("REPORT_TOKEN")));
+    assert_eq!((own.status, &own.json()["verdict"]), (200, &"no_issue".into()), "{}", own.text());
+    assert_eq!(own.json()["document"]["findings"], serde_json::json!([]), "{}", own.text());
+    assert!(!own.text().contains(&world.address), "no inner address: {}", own.text());
+    let whole = ask(&daemon, "GET", "/api/v1/tickets/T-1", &bearer(variable("READ_TOKEN")));
+    assert_eq!(whole.json()["document"]["findings"].as_array().map(Vec::len), Some(4));
+}
+
+#[test]
+fn who_files_too_fast_is_told_to_wait_and_nothing_is_accepted() {
+    let world = World::start();
+    let settings = "listen:\n  tickets_per_minute: 3\n";
+    let daemon = Daemon::start(&[("shop.yaml", &four_looks(&world, "/well"))], &config(&world, settings));
+    let answers: Vec<Answer> =
+        (0..5).map(|n| daemon.post("/api/v1/tickets", &ticket(&n.to_string(), "the shop is slow"))).collect();
+    let accepted = answers.iter().filter(|answer| answer.status == 202).count();
+    let last = answers.last().unwrap();
+    assert!((3..5).contains(&accepted), "{accepted}");
+    assert_eq!((last.status, last.header("retry-after").is_some()), (429, true), "{}", last.text());
+    assert_eq!(daemon.all().len(), accepted);
 }
 
 #[test]

@@ -11,11 +11,13 @@ use crate::lab::until;
 
 /// A configuration in which the world may be asked as often as these tests do.
 pub fn config(world: &World, more: &str) -> String {
+    // The tests file faster than any help desk.
+    let fast = if more.contains("listen:") { "" } else { "listen: { tickets_per_minute: 1000000 }\n" };
     format!(
         "services: {{ shop: {{ aliases: [till] }} }}\n\
          triage: {{ deadline: 20s }}\n\
          budgets: {{ hosts: {{ '{}': {{ concurrent: 64, per_second: 1000 }} }} }}\n\
-         {more}",
+         {fast}{more}",
         world.address
     )
 }
@@ -89,7 +91,9 @@ fn the_same_ticket_is_one_ticket_however_often_it_comes() {
     assert_eq!(daemon.decided("T-1")["round"], 1);
     let again = daemon.post("/api/v1/tickets?wait=10s", &body);
     assert_eq!((again.status, &again.json()["verdict"]), (200, &json!("no_issue")));
-    assert_eq!(daemon.post("/api/v1/tickets", &body).json()["new"], false);
+    let (one, other) = (daemon.post("/api/v1/tickets", &body), daemon.post("/api/v1/tickets", &body));
+    assert_eq!((one.status, one.text()), (other.status, other.text()), "the same delivery gets the same answer");
+    assert_eq!(one.json()["ticket"], "T-1");
 
     // Another source, another ticket.
     let other = json!({ "source": "other", "id": "dup", "title": "the shop is slow" });
@@ -110,7 +114,7 @@ fn an_idempotency_key_stands_for_one_ticket() {
     let first = send("k-1", body);
     assert_eq!((first.status, &first.json()["ticket"]), (202, &json!("T-1")));
     let again = send("k-1", body);
-    assert_eq!((again.status, &again.json()["ticket"], &again.json()["new"]), (202, &json!("T-1"), &json!(false)));
+    assert_eq!((again.status, again.text()), (202, first.text()));
     let changed = send("k-1", r#"{"title":"something else"}"#);
     assert_eq!(changed.status, 409, "{}", changed.text());
     assert_eq!(send("k-2", body).json()["ticket"], "T-2");
@@ -139,7 +143,8 @@ fn another_round_follows_and_everything_is_there_after_a_restart() {
     assert_eq!(daemon.ended(Duration::from_secs(40)), Some(0));
     daemon.again();
     assert_eq!(daemon.get("/api/v1/tickets/T-1").json()["document"], second["document"]);
-    assert_eq!(daemon.post("/api/v1/tickets", &ticket("1", "the shop is slow")).json()["new"], false);
+    assert_eq!(daemon.post("/api/v1/tickets", &ticket("1", "the shop is slow")).json()["ticket"], "T-1");
+    assert_eq!(daemon.all().len(), 1);
     let verdicts = daemon
         .events("T-1", None)
         .iter()

@@ -1,6 +1,6 @@
 //! Who is at the other end: an address, or a local user as the kernel names it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::{Identity, Scope, Via};
 
@@ -25,6 +25,14 @@ impl Peer {
         let credentials = stream.peer_cred()?;
         let groups = credentials.pid().map(supplementary_groups).unwrap_or_default();
         Ok(Peer::Socket { uid: credentials.uid(), gid: credentials.gid(), groups })
+    }
+
+    /// The address, where it is one.
+    pub(super) fn ip(&self) -> Option<IpAddr> {
+        match self {
+            Peer::Address(address) => Some(address.ip()),
+            Peer::Socket { .. } => None,
+        }
     }
 
     /// What a local user may: root and the daemon's own user everything, members of the group operate.

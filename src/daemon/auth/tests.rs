@@ -22,6 +22,7 @@ impl House {
             hosts: vec!["houston.example.com".to_owned()],
             uid: 990,
             group: None,
+            tickets_per_minute: 2,
             tls: false,
         };
         let (access, shown) = Access::open(settings, wall()).unwrap();
@@ -187,4 +188,45 @@ fn no_refusal_says_what_was_presented() {
         assert!(!refusal.to_string().is_empty());
     }
     assert!(!format!("{:?}", House::new().access).contains(&House::new().admin[4..]));
+}
+
+#[test]
+fn a_declared_token_may_be_bound_to_nets_and_end() {
+    let house = House::new();
+    let token = "t".repeat(32);
+    let declared = Declared {
+        name: "desk".to_owned(),
+        scope: Scope::Read,
+        from: vec![crate::net::guard::Entry::parse("10.1.0.0/16").unwrap()],
+        expires: Some(wall() + jiff::SignedDuration::from_secs(60)),
+    };
+    house.access.declare(declared.clone(), &Secret::new(token.clone())).unwrap();
+    assert!(matches!(house.access.declare(declared, &Secret::new("short".to_owned())), Err(AuthError::Short(_))));
+    let authorization = format!("Bearer {token}");
+    let headers = map(&[HOST, ("authorization", &authorization)]);
+    for (from, seconds, let_in) in [
+        ("10.1.2.3:4", 0, true),
+        ("[::ffff:10.1.2.3]:4", 59, true),
+        ("10.2.2.3:4", 0, false),
+        ("127.0.0.1:4", 0, false),
+        ("10.1.2.3:4", 60, false),
+    ] {
+        let peer = Peer::Address(from.parse().unwrap());
+        let asked = Asked { method: &Method::GET, headers: &headers, authority: None, peer: &peer };
+        let now = Now { wall: wall() + jiff::SignedDuration::from_secs(seconds), steady: house.start };
+        assert_eq!(house.access.admit(&asked, Scope::Read, now).is_ok(), let_in, "{from} after {seconds} s");
+    }
+}
+
+#[test]
+fn tickets_are_filed_no_faster_than_configured() {
+    let house = House::new();
+    let identity = |via| Identity { name: "ci".to_owned(), scope: Scope::Report, via };
+    for _ in 0..2 {
+        assert_eq!(house.access.may_file(&identity(Via::Token), house.start), Ok(()));
+    }
+    let refusal = house.access.may_file(&identity(Via::Token), house.start).unwrap_err();
+    assert_eq!(refusal, Refusal::TooFast { retry_after: Duration::from_secs(30) });
+    assert_eq!(refusal.status(), 429);
+    assert_eq!(house.access.may_file(&identity(Via::Socket), house.start), Ok(()));
 }

@@ -1,6 +1,7 @@
 //! The file of tokens: names, scopes and hashes; a token's value is shown once and stored nowhere.
 
 use std::io::Write;
+use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -10,6 +11,7 @@ use subtle::ConstantTimeEq;
 
 use super::{AuthError, Scope, admin_token_path, digest, random_token};
 use crate::model::secret::Secret;
+use crate::net::guard::Entry as Net;
 
 /// The largest file of tokens that is read, in bytes.
 const LIMIT: u64 = 1024 * 1024;
@@ -27,19 +29,37 @@ struct Entry {
     expires_at: Option<Timestamp>,
 }
 
+/// A token that the configuration names.
+#[derive(Debug, Clone)]
+pub struct Declared {
+    pub name: String,
+    pub scope: Scope,
+    /// The nets that it is accepted from; from everywhere, where there are none.
+    pub from: Vec<Net>,
+    pub expires: Option<Timestamp>,
+}
+
 /// The tokens in force.
 #[derive(Debug)]
 pub struct Tokens {
     path: PathBuf,
     entries: Vec<(Entry, [u8; 32])>,
     /// Those of the configuration.
-    declared: Vec<(String, Scope, [u8; 32])>,
+    declared: Vec<(Declared, [u8; 32])>,
     /// The file as it was read, by which a change is noticed.
     read: Option<Mark>,
 }
 
 /// Inode, length, time of change: a file that is replaced or written has another.
 type Mark = (u64, u64, i64, i64);
+
+impl Declared {
+    fn is_accepted_from(&self, address: Option<IpAddr>) -> bool {
+        // An IPv4 address may come in its IPv6 form.
+        let inside = |address: IpAddr| self.from.iter().any(|net| net.covers_address(address.to_canonical()));
+        self.from.is_empty() || address.is_some_and(inside)
+    }
+}
 
 impl Tokens {
     /// Reads the tokens of this directory. Where there is no file yet, an admin token is made, and the path of the file
@@ -66,7 +86,7 @@ impl Tokens {
     }
 
     /// The name and scope of this token, if it is in force. All are compared, each in constant time.
-    pub fn verify(&mut self, token: &str, now: Timestamp) -> Option<(String, Scope)> {
+    pub fn verify(&mut self, token: &str, from: Option<IpAddr>, now: Timestamp) -> Option<(String, Scope)> {
         self.refresh();
         let presented = digest(token);
         let mut found = None;
@@ -76,9 +96,10 @@ impl Tokens {
                 found = Some((entry.name.clone(), entry.scope));
             }
         }
-        for (name, scope, hash) in &self.declared {
-            if bool::from(presented.ct_eq(hash)) {
-                found = Some((name.clone(), *scope));
+        for (declared, hash) in &self.declared {
+            let same = bool::from(presented.ct_eq(hash));
+            if same && declared.expires.is_none_or(|expires| now < expires) && declared.is_accepted_from(from) {
+                found = Some((declared.name.clone(), declared.scope));
             }
         }
         found
@@ -109,8 +130,8 @@ impl Tokens {
     }
 
     /// Lets in a token that the configuration names; it is never written to the file.
-    pub fn declare(&mut self, name: &str, scope: Scope, token: &Secret) {
-        self.declared.push((name.to_owned(), scope, digest(token.expose())));
+    pub fn declare(&mut self, declared: Declared, token: &Secret) {
+        self.declared.push((declared, digest(token.expose())));
     }
 
     /// Makes every token with this name invalid; returns how many there were.
@@ -239,7 +260,7 @@ mod tests {
         let value = std::fs::read_to_string(&shown).unwrap();
         let value = value.trim_end();
         assert!(value.starts_with("hou_") && value.len() == 4 + 43, "{value}");
-        assert_eq!(tokens.verify(value, at(0)), Some(("admin".to_owned(), Scope::Admin)));
+        assert_eq!(tokens.verify(value, None, at(0)), Some(("admin".to_owned(), Scope::Admin)));
         for file in [shown, directory.path().join("tokens")] {
             assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         }
@@ -247,7 +268,7 @@ mod tests {
         assert!(!stored.contains(&value[4..]), "only its hash is stored");
         let (mut again, shown) = Tokens::open(directory.path(), at(9)).unwrap();
         assert_eq!(shown, None);
-        assert!(again.verify(value, at(9)).is_some());
+        assert!(again.verify(value, None, at(9)).is_some());
     }
 
     #[test]
@@ -256,11 +277,11 @@ mod tests {
         let (mut tokens, _) = Tokens::open(directory.path(), at(0)).unwrap();
         let token = tokens.issue("ci", Scope::Report, Some(at(100)), at(0)).unwrap();
         let value = token.expose();
-        assert_eq!(tokens.verify(value, at(99)), Some(("ci".to_owned(), Scope::Report)));
-        assert_eq!(tokens.verify(value, at(100)), None, "expired");
+        assert_eq!(tokens.verify(value, None, at(99)), Some(("ci".to_owned(), Scope::Report)));
+        assert_eq!(tokens.verify(value, None, at(100)), None, "expired");
         let hash: String = digest(value).iter().map(|byte| format!("{byte:02x}")).collect();
         for wrong in ["", "hou_", &value[..value.len() - 1], &format!("{value}x"), &value.to_uppercase(), &hash] {
-            assert_eq!(tokens.verify(wrong, at(0)), None, "{wrong}");
+            assert_eq!(tokens.verify(wrong, None, at(0)), None, "{wrong}");
         }
     }
 
@@ -273,10 +294,10 @@ mod tests {
         let second = cli.issue("ci", Scope::Report, None, at(1)).unwrap();
         assert!(matches!(cli.issue("ci", Scope::Report, None, at(1)), Err(AuthError::NameTaken(_))));
         for token in [&token, &second] {
-            assert!(daemon.verify(token.expose(), at(2)).is_some(), "two, so that one can replace the other");
+            assert!(daemon.verify(token.expose(), None, at(2)).is_some(), "two, so that one can replace the other");
         }
         assert_eq!(cli.revoke("ci").unwrap(), 2);
-        assert_eq!(daemon.verify(token.expose(), at(3)), None);
+        assert_eq!(daemon.verify(token.expose(), None, at(3)), None);
         assert_eq!(cli.revoke("ci").unwrap(), 0);
     }
 
@@ -289,13 +310,13 @@ mod tests {
         let good = std::fs::read_to_string(&path).unwrap();
         for bad in ["{", "{}\n", &good.replace("admin\"", "root\""), &good.replace("sha256\":\"", "sha256\":\"zz")] {
             std::fs::write(&path, bad).unwrap();
-            assert_eq!(tokens.verify(admin.trim(), at(0)).map(|(name, _)| name), None, "{bad}");
+            assert_eq!(tokens.verify(admin.trim(), None, at(0)).map(|(name, _)| name), None, "{bad}");
             assert!(matches!(Tokens::open(directory.path(), at(0)), Err(AuthError::Wrong { line: 1, .. })), "{bad}");
         }
         std::fs::remove_file(&path).unwrap();
-        assert_eq!(tokens.verify(admin.trim(), at(0)), None);
+        assert_eq!(tokens.verify(admin.trim(), None, at(0)), None);
         std::fs::write(&path, &good).unwrap();
-        assert!(tokens.verify(admin.trim(), at(0)).is_some(), "mended without a restart");
+        assert!(tokens.verify(admin.trim(), None, at(0)).is_some(), "mended without a restart");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o666)).unwrap();
         assert!(matches!(Tokens::open(directory.path(), at(0)), Err(AuthError::Unusable { .. })));
     }

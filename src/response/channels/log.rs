@@ -18,7 +18,7 @@ pub static LOG: ChannelKind = ChannelKind {
     summary: "a line in the daemon's log",
     docs: "Writes each action as one line at level `warn` on the target `houston::action`, with its key, its ticket, \
            its recipient, a summary and the first 4 KiB of its facts as JSON. Text from outside is escaped: it can't \
-           forge a line. A channel `log` of this kind is always there. It has no keys.",
+           forge a line. It counts as delivered once it is handed over: where nobody reads the log's pipe, it waits there, and beyond 1,024 lines is dropped and counted. A channel `log` of this kind is always there. It has no keys.",
     example: "{}",
     read: |node| {
         #[derive(Deserialize)]

@@ -189,7 +189,7 @@ async fn run(steps: Vec<Step>) {
         match step {
             Step::Accept { id, key } => {
                 let ticket = ticket(&id.to_string(), if id % 2 == 0 { "even" } else { "odd" });
-                let delivery = Delivery { idempotency_key: key.map(|key| format!("key {key}")) };
+                let delivery = Delivery { idempotency_key: key.map(|key| format!("key {key}")), by: None };
                 let accepted = store.accept(ticket, delivery, at(0), at(60)).await;
                 assert_eq!(accepted, model.accept(id, key));
             }
