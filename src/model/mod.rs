@@ -5,6 +5,7 @@ pub mod case;
 pub mod catalog;
 pub mod encode;
 pub mod finding;
+pub mod history;
 pub mod look;
 pub mod measure;
 pub mod memory;

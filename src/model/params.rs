@@ -147,9 +147,9 @@ impl Params {
             match (given, &spec.default) {
                 (Some(value), _) if spec.accepts(value) => params.set(&spec.name, value, true),
                 // A value that was given and is not acceptable is a question, never silently the default.
-                (Some(_), _) => return Err(spec.missing("is not of the declared form")),
+                (Some(_), _) => return Err(spec.missing("what the ticket names has another form")),
                 (None, Some(default)) => params.set(&spec.name, default.clone(), false),
-                (None, None) => return Err(spec.missing("is not in the ticket")),
+                (None, None) => return Err(spec.missing("the ticket doesn't say")),
             }
         }
         Ok(params)

@@ -1,5 +1,6 @@
 //! Pure algorithms: quantiles, what is usual, log templates, rate comparison.
 
+pub mod baseline;
 mod bounds;
 pub mod nature;
 pub mod quantile;

@@ -19,6 +19,7 @@ use crate::model::ticket::Ticket;
 use crate::model::verdict::Verdict;
 
 mod directory;
+pub mod history;
 mod memory;
 mod open;
 mod read;

@@ -345,6 +345,9 @@ fn kept(kind: &Kind, expectations: &[Expectation], measures: &Measures) -> Measu
             Some(Value::Float(value)) => drop(kept.set(name, *value)),
             Some(Value::Bool(value)) => drop(kept.set(name, *value)),
             Some(Value::Text(text)) if text.chars().count() <= VALUE_LIMIT => drop(kept.set(name, text.clone())),
+            Some(list @ Value::List(_)) if list.show(VALUE_LIMIT + 1).chars().count() <= VALUE_LIMIT => {
+                kept.set(name, list.clone());
+            }
             Some(other) => drop(kept.set(name, other.show(VALUE_LIMIT))),
             None => {}
         }
