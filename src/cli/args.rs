@@ -148,6 +148,13 @@ pub enum Check {
         #[arg(long, value_name = "TIME")]
         until: Option<String>,
     },
+    /// What a sampled check usually shows, hour by hour (asks the daemon)
+    Baseline {
+        name: String,
+        /// One measure only
+        #[arg(long)]
+        measure: Option<String>,
+    },
     /// The checks in force
     List,
     /// The kinds of probes, with keys, measures and an example

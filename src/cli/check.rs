@@ -12,12 +12,13 @@ use super::{Exit, Mistyped, Terminal, when};
 use crate::checks;
 use crate::evidence::{self, KINDS, Kind};
 use crate::model::encode::terminal as safe;
+use crate::model::history::Account;
 use crate::model::params::Params;
 use crate::model::source::Severity;
 use crate::model::verdict::Decision;
 use crate::model::window::Window;
 use crate::report::style::{Paint, Style};
-use crate::report::text;
+use crate::report::{baseline, text};
 use crate::triage::{self, judge::percent, reach};
 
 pub fn run(terminal: &Terminal, cli: &Cli, command: &Check) -> anyhow::Result<Exit> {
@@ -26,6 +27,7 @@ pub fn run(terminal: &Terminal, cli: &Cli, command: &Check) -> anyhow::Result<Ex
         Check::Run { name, params, since, until } => {
             run_one(terminal, cli, name, params, (since.as_deref(), until.as_deref()))
         }
+        Check::Baseline { name, measure } => account(terminal, cli, name, measure.as_deref()),
         Check::List => list(terminal, cli),
         Check::Kinds { name: None } => kinds(terminal),
         Check::Kinds { name: Some(name) } => kind(terminal, name),
@@ -152,6 +154,31 @@ fn run_one(
         terminal.line(&text::finding(&finding, &terminal.style));
     }
     Ok(Exit::of_outcome(finding.outcome))
+}
+
+fn account(terminal: &Terminal, cli: &Cli, name: &str, measure: Option<&str>) -> anyhow::Result<Exit> {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if !name.bytes().all(known) {
+        return Err(Mistyped(format!("there is no check `{}`", safe(name))).into());
+    }
+    let daemon = context::named_or_local_daemon(&cli.common)?;
+    let path = format!("/api/v1/checks/{name}/baseline");
+    let mut account: Account = context::runtime()?.block_on(daemon.get(&path)).map_err(anyhow::Error::msg)?;
+    if let Some(wanted) = measure {
+        let measures: Vec<String> = account.measures.keys().cloned().collect();
+        account.measures.retain(|name, _| name == wanted);
+        if account.measures.is_empty() && !measures.is_empty() {
+            let near = crate::model::source::nearest(wanted, measures.iter().map(String::as_str));
+            let hint = near.map_or(String::new(), |near| format!(", did you mean `{near}`?"));
+            return Err(Mistyped(format!("nothing is known of a measure `{}`{hint}", safe(wanted))).into());
+        }
+    }
+    if terminal.json {
+        terminal.document(&account)?;
+    } else {
+        terminal.line(&baseline::text(&account, &terminal.style));
+    }
+    Ok(if account.measures.is_empty() { Exit::Doubtful } else { Exit::Fine })
 }
 
 fn list(terminal: &Terminal, cli: &Cli) -> anyhow::Result<Exit> {

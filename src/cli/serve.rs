@@ -21,6 +21,7 @@ use crate::daemon::{Daemon, Listeners, Parts};
 use crate::model::settings::TriageSettings;
 use crate::response::channels::Wires;
 use crate::response::deliver::{Backoff, Deliverer};
+use crate::store::history::{History, Keep};
 use crate::store::{OpenError, Store, StoreError};
 
 /// How long the end waits for the log to be written.
@@ -129,8 +130,17 @@ pub async fn start(context: Context, start: Start) -> anyhow::Result<Service> {
         }
         None => None,
     };
+    // Without a history there are verdicts all the same, only with less to compare with.
+    let history = match History::open(&start.state, keep(&config)) {
+        Ok(history) => Some(history),
+        Err(error) => {
+            tracing::error!(error = %error, "nothing is sampled");
+            None
+        }
+    };
     let daemon = Daemon::new(Parts {
         store,
+        history,
         checks,
         faults,
         catalog: Arc::new(config.catalog),
@@ -165,6 +175,16 @@ fn refuse_open_doors(address: std::net::SocketAddr, config: &Config) -> Result<(
         "{address} is reachable from other machines: put a proxy with TLS in front and say `listen: {{ behind_proxy: true }}`, \
          or listen on 127.0.0.1"
     )))
+}
+
+/// What of the samples is kept; where the configuration is silent, the store knows best.
+fn keep(config: &Config) -> Keep {
+    let (written, kept) = (&config.history, Keep::default());
+    Keep {
+        samples: written.samples.unwrap_or(kept.samples),
+        hours: written.hours.unwrap_or(kept.hours),
+        size: written.size.unwrap_or(kept.size),
+    }
 }
 
 fn access(

@@ -15,7 +15,7 @@ mod catalog;
 mod people;
 mod settings;
 
-pub use settings::{Budget, Budgets, DEFAULT_PORT, Listen, Scope, Store, Token};
+pub use settings::{Budget, Budgets, DEFAULT_PORT, History, Listen, Scope, Store, Token};
 
 /// Everything that `houston.yaml` says.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +27,7 @@ pub struct Config {
     /// Who is asked to look, and who is told of each verdict.
     pub policy: Policy,
     pub store: Store,
+    pub history: History,
     pub listen: Listen,
     /// Programs that checks may run: absolute paths.
     pub programs: Vec<std::path::PathBuf>,
@@ -96,6 +97,7 @@ fn read_root(mut keys: Keys<'_>, config: &mut Config, errors: &mut Vec<Diagnosti
     config.policy = people::policy(escalation, announce, config, errors);
     config.triage = settings::triage(keys.take("triage"), errors);
     config.store = settings::store(keys.take("store"), errors);
+    config.history = settings::history(keys.take("history"), errors);
     config.listen = settings::listen(keys.take("listen"), errors);
     config.programs = settings::programs(keys.take("programs"), errors);
     config.budgets = settings::budgets(keys.take("budgets"), errors);

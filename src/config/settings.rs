@@ -30,6 +30,17 @@ impl Default for Store {
     }
 }
 
+/// What is kept of what is sampled in the background; what isn't written is left to the store.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct History {
+    /// Each sample for so long.
+    pub samples: Option<Duration>,
+    /// Summaries of hours, and failures, for so long.
+    pub hours: Option<Duration>,
+    /// Bytes.
+    pub size: Option<u64>,
+}
+
 /// Who may connect, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
@@ -218,6 +229,23 @@ pub(super) fn store(node: Option<&Node>, errors: &mut Vec<Diagnostic>) -> Store 
             Store::default()
         }
     }
+}
+
+pub(super) fn history(node: Option<&Node>, errors: &mut Vec<Diagnostic>) -> History {
+    let mut history = History::default();
+    let Some(node) = node else { return history };
+    let mut keys = match Keys::of(node, "`history`") {
+        Ok(keys) => keys,
+        Err(error) => {
+            errors.push(error);
+            return history;
+        }
+    };
+    history.samples = keys.read::<units::Span>("samples", errors).map(|span| span.0);
+    history.hours = keys.read::<units::Span>("hours", errors).map(|span| span.0);
+    history.size = keys.read::<units::Size>("size", errors).map(|size| size.0);
+    keys.finish(errors);
+    history
 }
 
 pub(super) fn listen(node: Option<&Node>, errors: &mut Vec<Diagnostic>) -> Listen {

@@ -54,6 +54,7 @@ pub fn routes() -> Vec<Route> {
         route("GET", "/api/v1/tickets/{ticket}/events", Some(Scope::Read), get(events)),
         route("POST", "/api/v1/tickets/{ticket}/retriage", Some(Scope::Operate), post(retriage)),
         route("GET", "/api/v1/checks", Some(Scope::Read), get(checks)),
+        route("GET", "/api/v1/checks/{name}/baseline", Some(Scope::Read), get(account)),
         route("POST", "/api/v1/checks/{name}/run", Some(Scope::Operate), post(run_check)),
         route("GET", "/api/v1/status", Some(Scope::Read), get(status)),
         route("GET", "/metrics", Some(Scope::Read), get(metrics)),
@@ -322,11 +323,24 @@ async fn run_check(
     let given = wanted.params.into_iter().map(|(name, value)| (name, value.raw().to_owned())).collect();
     let params = Params::given(&check.params, &given).map_err(|why| Refusal::field("params", why))?;
     let now = (shared.clock)();
-    let memory = Arc::new(shared.store.memory().await?);
+    let memory = Arc::new(shared.store.memory(now).await?);
     let runner = triage::Runner { tools: Arc::clone(&shared.tools), memory, looks: shared.looks.clone() };
     let length = jiff::SignedDuration::try_from(shared.settings.default_window).unwrap_or_default();
     let finding = triage::once::once(check, params, Window::ending_at(now, length), false, &runner, now).await;
     Ok(axum::Json(finding).into_response())
+}
+
+/// `GET …/baseline`: what was sampled of a check hour by hour, and what is usual now.
+async fn account(State(shared): State<Arc<Shared>>, InPath(name): InPath) -> Result<Response, Refusal> {
+    let set = shared.checks.borrow().clone();
+    let check = set.checks.iter().find(|check| *check.name == *name);
+    let check = check.ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "no such check"))?;
+    let Some(history) = &shared.history else {
+        return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "nothing is sampled: the history can't be used"));
+    };
+    let account = super::sampler::account(history, check, (shared.clock)()).await;
+    let account = account.map_err(|error| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
+    Ok(axum::Json(account).into_response())
 }
 
 async fn status(State(shared): State<Arc<Shared>>) -> Result<Response, Refusal> {

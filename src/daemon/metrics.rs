@@ -13,7 +13,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::model::look::Look;
+use crate::model::look::{Look, Outcome};
 use crate::model::verdict::Decision;
 
 type Labels = Vec<(&'static str, &'static str)>;
@@ -35,6 +35,9 @@ pub struct Metrics {
     pub queue: Gauge,
     pub escalations: Counter,
     deliveries: Family<Labels, Counter>,
+    samples: Family<Labels, Counter>,
+    /// Samples that were not taken: the one before was still under way, or it was too late.
+    pub samples_skipped: Counter,
     pub log_lines_dropped: Gauge,
     pub reload_seconds: Gauge,
 }
@@ -57,6 +60,8 @@ impl Default for Metrics {
             queue: Gauge::default(),
             escalations: Counter::default(),
             deliveries: Family::default(),
+            samples: Family::default(),
+            samples_skipped: Counter::default(),
             log_lines_dropped: Gauge::default(),
             reload_seconds: Gauge::default(),
         };
@@ -89,6 +94,12 @@ impl Default for Metrics {
         registry.register("outbox_queue", "Actions that wait to be done", metrics.queue.clone());
         registry.register("escalations", "Escalations written down", metrics.escalations.clone());
         registry.register("deliveries", "Actions tried, by result", metrics.deliveries.clone());
+        registry.register("samples", "Looks taken in the background, by outcome", metrics.samples.clone());
+        registry.register(
+            "samples_skipped",
+            "Looks in the background that were left out, being late",
+            metrics.samples_skipped.clone(),
+        );
         registry.register(
             "log_lines_dropped",
             "Log lines that could not be written in time",
@@ -112,6 +123,10 @@ impl Metrics {
     pub fn finding(&self, look: Look, outcome: &'static str, took: Duration) {
         self.look_seconds.get_or_create(&vec![("look", look.name())]).observe(took.as_secs_f64());
         self.findings.get_or_create(&vec![("look", look.name()), ("outcome", outcome)]).inc();
+    }
+
+    pub fn sample(&self, outcome: Outcome) {
+        self.samples.get_or_create(&vec![("outcome", outcome.name())]).inc();
     }
 
     /// `result`: delivered, retry or rejected.

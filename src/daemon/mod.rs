@@ -20,6 +20,7 @@ use crate::model::settings::TriageSettings;
 use crate::model::source::{Diagnostic, Severity};
 use crate::response::deliver::Deliverer;
 use crate::response::playbook::Policy;
+use crate::store::history::History;
 use crate::store::{Store, StoreError};
 
 mod access;
@@ -30,6 +31,7 @@ pub mod log;
 pub mod metrics;
 pub mod outbox;
 mod pages;
+pub mod sampler;
 pub mod server;
 pub mod status;
 mod work;
@@ -53,6 +55,8 @@ const DRAIN: Duration = Duration::from_secs(30);
 /// Everything that the daemon works with.
 pub struct Parts {
     pub store: Store,
+    /// What is sampled in the background; `None` where it can't be kept.
+    pub history: Option<History>,
     pub checks: watch::Receiver<Arc<CheckSet>>,
     pub faults: watch::Receiver<Vec<Diagnostic>>,
     pub catalog: Arc<Catalog>,
@@ -70,6 +74,8 @@ pub struct Parts {
 /// What the tasks of the daemon share.
 pub struct Shared {
     pub store: Store,
+    /// What is sampled in the background; `None` where it can't be kept.
+    pub history: Option<History>,
     pub checks: watch::Receiver<Arc<CheckSet>>,
     pub faults: watch::Receiver<Vec<Diagnostic>>,
     pub catalog: Arc<Catalog>,
@@ -239,6 +245,7 @@ impl Daemon {
         let (sender, events) = mpsc::unbounded_channel();
         let shared = Shared {
             store: parts.store,
+            history: parts.history,
             checks: parts.checks,
             faults: parts.faults,
             catalog: parts.catalog,
@@ -280,6 +287,7 @@ impl Daemon {
         let around =
             tokio::spawn(look_around(shared.events.clone(), shared.checks.clone(), shared.faults.clone(), stop));
         let trying = tokio::spawn(try_the_store(Arc::clone(&shared)));
+        let sampling = tokio::spawn(sampler::run(Arc::clone(&shared), ending.clone()));
 
         let mut turn = Turn { shared: Arc::clone(&shared), waiting: VecDeque::new(), running: BTreeSet::new() };
         // What an earlier life accepted comes first, the most overdue before the others.
@@ -334,6 +342,9 @@ impl Daemon {
         let closing = Duration::from_secs(2);
         if tokio::time::timeout(closing, tracker.wait()).await.is_err() {
             tracing::info!("connections were cut off at the end");
+        }
+        if tokio::time::timeout(closing, sampling).await.is_err() {
+            tracing::info!("the last samples were not written");
         }
         if tokio::time::timeout(closing, delivering).await.is_err() {
             tracing::info!("deliveries go on at the next start");

@@ -6,12 +6,18 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
-use super::Shared;
+use super::{Shared, sampler};
+use crate::checks::CheckSet;
 use crate::model::case::{Case, Event, number_text};
+use crate::model::look::Outcome;
+use crate::model::memory::Memory;
+use crate::model::ticket::Ticket;
 use crate::model::verdict::{Phase, Verdict};
+use crate::model::window::Window;
 use crate::response::escalation::{Cause, POISONED_AFTER, without_looking};
 use crate::response::next_steps;
 use crate::response::playbook::{Occasion, follow_up};
+use crate::store::history::HistoryError;
 use crate::store::{Learned, StoreError};
 use crate::triage::{self, Round, Setting};
 
@@ -19,6 +25,10 @@ use crate::triage::{self, Round, Setting};
 const SHORTEST_ROUND: Duration = Duration::from_millis(300);
 /// Events that wait to be written; beyond that the findings are still in the verdict.
 const EVENT_QUEUE: usize = 4_096;
+/// How long a round waits for what was sampled before.
+const RECALL: Duration = Duration::from_secs(2);
+/// A check whose newest sample is younger than this is known to be good or bad now.
+const RECENT: SignedDuration = SignedDuration::from_mins(15);
 /// How often a verdict is tried to be written before the ticket is left to the next start.
 const WRITE_TRIES: u32 = 5;
 
@@ -82,17 +92,14 @@ async fn looked_at(
     now: Timestamp,
     left: Duration,
 ) -> Result<Round, (&'static str, Cause)> {
-    let memory = match shared.store.memory().await {
-        Ok(memory) => memory,
-        Err(error) => {
-            tracing::warn!(error = %error, "what was learned before can't be read");
-            Default::default()
-        }
-    };
+    let began = tokio::time::Instant::now();
+    let checks = shared.checks.borrow().clone();
+    let memory = remembered(shared, &checks, &case.ticket, now).await;
+    let left = left.saturating_sub(began.elapsed());
     let mut settings = shared.settings;
     settings.deadline = left;
     let setting = Setting {
-        checks: shared.checks.borrow().clone(),
+        checks,
         catalog: Arc::clone(&shared.catalog),
         settings,
         runner: triage::Runner {
@@ -140,6 +147,35 @@ async fn looked_at(
         tracing::warn!(ticket = %number_text(case.number), "the history is behind its verdict");
     }
     round
+}
+
+/// What a triage of this ticket may remember. What can't be recalled soon is left: the looks matter more.
+async fn remembered(shared: &Shared, checks: &CheckSet, ticket: &Ticket, now: Timestamp) -> Memory {
+    let wanted = triage::recall::wanted(ticket, checks, &shared.catalog, &shared.settings, now);
+    let mut memory = match shared.store.memory(wanted.window.from).await {
+        Ok(memory) => memory,
+        Err(error) => {
+            tracing::warn!(error = %error, "what was learned before can't be read");
+            Memory::default()
+        }
+    };
+    let Some(history) = shared.history.as_ref().filter(|_| !wanted.checks.is_empty()) else { return memory };
+    let recalled = tokio::time::timeout(RECALL, async {
+        let samples = history.samples(wanted.checks.clone(), wanted.window).await?;
+        memory.samples = samples.into_iter().map(|(check, samples)| (check, samples.into())).collect();
+        // What is bad at this moment, whatever the ticket's window: since when?
+        let mut recent = history.samples(wanted.checks, Window::ending_at(now, RECENT)).await?;
+        recent.retain(|_, samples| samples.last().is_some_and(|sample| sample.outcome == Outcome::Bad));
+        memory.bad_since = history.bad_since(recent.into_keys().collect(), now).await?;
+        memory.baselines = sampler::baselines(history, wanted.usual, wanted.window.to, wanted.window.from).await?;
+        Ok::<_, HistoryError>(())
+    });
+    match recalled.await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(error = %error, "what was sampled before can't be read"),
+        Err(_) => tracing::warn!("what was sampled before could not be read in time"),
+    }
+    memory
 }
 
 /// Writes events down as they come, several at a time.

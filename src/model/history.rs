@@ -131,6 +131,34 @@ pub struct Baseline {
     pub enough_at: Option<Timestamp>,
 }
 
+/// What is known of a check from its samples, for people.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Account {
+    pub check: String,
+    /// `None`: it is not sampled (any more).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub every_seconds: Option<f64>,
+    /// The moment that `low` and `high` are about.
+    pub at: Timestamp,
+    pub measures: BTreeMap<String, MeasureAccount>,
+}
+
+/// One measure of an [`Account`].
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct MeasureAccount {
+    /// In order.
+    pub hours: Vec<Hour>,
+    /// How many of them are comparable with the hour of `at`.
+    pub comparable: usize,
+    /// What is usual at that hour; `None` where there is no such bound, or too little is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub low: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub high: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enough_at: Option<Timestamp>,
+}
+
 mod milliseconds {
     use jiff::Timestamp;
     use serde::{Deserialize, Deserializer, Serializer};

@@ -187,19 +187,7 @@ impl History {
         checks: BTreeSet<String>,
         now: Timestamp,
     ) -> Result<BTreeMap<String, Timestamp>, HistoryError> {
-        self.on(
-            |inner| &inner.reader,
-            move |connection, keep| {
-                let mut since = BTreeMap::new();
-                for check in checks {
-                    if let Some(at) = bad_since(connection, &check, keep, now)? {
-                        since.insert(check, at);
-                    }
-                }
-                Ok(since)
-            },
-        )
-        .await
+        self.on(|inner| &inner.reader, move |connection, keep| bad_since(connection, checks, keep, now)).await
     }
 
     async fn on<T: Send + 'static>(
@@ -421,31 +409,35 @@ fn hours(
     Ok(found)
 }
 
-/// Goes back hour by hour, from the newest sample, until one was not bad.
+/// Goes back hour by hour, from the newest sample, until each check was seen not to be bad.
 fn bad_since(
     connection: &Connection,
-    check: &str,
+    mut checks: BTreeSet<String>,
     keep: Keep,
     now: Timestamp,
-) -> Result<Option<Timestamp>, HistoryError> {
-    let only = BTreeSet::from([check.to_owned()]);
-    let mut since = None;
+) -> Result<BTreeMap<String, Timestamp>, HistoryError> {
+    let at = |hour: i64| Timestamp::from_millisecond(hour.saturating_mul(HOUR)).unwrap_or(now);
+    let mut since = BTreeMap::new();
     for back in 0..i64::try_from(keep.hours.as_secs() / 3_600).unwrap_or(0) {
+        if checks.is_empty() {
+            break;
+        }
         let hour = hour_of(now) - back;
-        let at = |hour: i64| Timestamp::from_millisecond(hour.saturating_mul(HOUR)).unwrap_or(now);
-        let window = Window { from: at(hour), to: at(hour + 1).min(now) };
-        let found = samples(connection, &only, window)?.remove(check).unwrap_or_default();
-        for sample in found.iter().rev() {
-            match sample.outcome {
-                Outcome::Bad => since = Some(sample.at),
-                Outcome::Unknown | Outcome::NotApplicable => {}
-                Outcome::Good | Outcome::Odd => return Ok(since),
+        let found = samples(connection, &checks, Window::new(at(hour), at(hour + 1).min(now)))?;
+        checks.retain(|check| {
+            let Some(samples) = found.get(check) else {
+                // An hour without a sample ends what is known; the newest may have none yet.
+                return back == 0;
+            };
+            for sample in samples.iter().rev() {
+                match sample.outcome {
+                    Outcome::Bad => drop(since.insert(check.clone(), sample.at)),
+                    Outcome::Unknown | Outcome::NotApplicable => {}
+                    Outcome::Good | Outcome::Odd => return false,
+                }
             }
-        }
-        // An hour without a sample ends what is known; the newest may have none yet.
-        if found.is_empty() && back > 0 {
-            return Ok(since);
-        }
+            true
+        });
     }
     Ok(since)
 }

@@ -3,8 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
+use super::rows::micros;
+use super::writer::Urgency;
 use super::{Learned, StoreError};
 use crate::model::memory::Memory;
 
@@ -16,24 +19,37 @@ const NOTE_AGAIN: i64 = 86_400_000_000;
 
 pub(super) fn learn(connection: &Connection, learned: &Learned, at: i64) -> Result<(), rusqlite::Error> {
     for (check, templates) in &learned.templates {
-        remember(connection, "template", "template", check, templates.iter().map(String::as_str), at)?;
+        remember(connection, &TEMPLATES, check, templates.iter().map(String::as_str), at)?;
     }
     for (check, parameters) in &learned.passed_with {
-        remember(connection, "passed", "parameters", check, std::iter::once(parameters.as_str()), at)?;
+        remember(connection, &PASSED, check, std::iter::once(parameters.as_str()), at)?;
     }
     Ok(())
 }
 
+/// A table of what is remembered by check.
+struct Table {
+    name: &'static str,
+    column: &'static str,
+    /// A column that keeps the time of the first sight.
+    first: Option<&'static str>,
+}
+
+const TEMPLATES: Table = Table { name: "template", column: "template", first: Some("first_seen") };
+const PASSED: Table = Table { name: "passed", column: "parameters", first: None };
+
 fn remember<'a>(
     connection: &Connection,
-    table: &str,
-    column: &str,
+    table: &Table,
     check: &str,
     values: impl Iterator<Item = &'a str>,
     at: i64,
 ) -> Result<(), rusqlite::Error> {
+    let Table { name: table, column, first } = table;
+    let (first, at_first) = first.map_or((String::new(), ""), |first| (format!(", {first}"), ", ?3"));
     let mut upsert = connection.prepare_cached(&format!(
-        "INSERT INTO {table} (check_name, {column}, seen) VALUES (?1, ?2, ?3) ON CONFLICT (check_name, {column}) \
+        "INSERT INTO {table} (check_name, {column}, seen{first}) VALUES (?1, ?2, ?3{at_first}) \
+         ON CONFLICT (check_name, {column}) \
          DO UPDATE SET seen = excluded.seen WHERE excluded.seen > seen + {NOTE_AGAIN}"
     ))?;
     let mut changed = 0;
@@ -57,11 +73,44 @@ fn remember<'a>(
     Ok(())
 }
 
+/// The templates of one check, with when they were seen first, in microseconds.
+#[derive(Debug, Default)]
+struct Templates {
+    first_seen: BTreeMap<String, i64>,
+    /// All of them, as they are handed out where all are older than the trouble.
+    all: Arc<BTreeSet<String>>,
+    newest: i64,
+}
+
+impl Templates {
+    fn before(&self, trouble: i64) -> Arc<BTreeSet<String>> {
+        if self.newest < trouble {
+            return Arc::clone(&self.all);
+        }
+        let old = self.first_seen.iter().filter(|(_, first)| **first < trouble);
+        Arc::new(old.map(|(template, _)| template.clone()).collect())
+    }
+}
+
+/// What was read of the tables.
+#[derive(Debug, Default)]
+pub(super) struct Remembered {
+    templates: BTreeMap<String, Templates>,
+    passed_with: BTreeSet<(String, String)>,
+}
+
+impl Remembered {
+    fn before(&self, trouble: i64) -> Memory {
+        let templates = self.templates.iter().map(|(check, known)| (check.clone(), known.before(trouble)));
+        Memory { templates: templates.collect(), passed_with: self.passed_with.clone(), ..Memory::default() }
+    }
+}
+
 /// The memory as it was last read, and what has changed since.
 #[derive(Debug, Default)]
 pub(super) struct Cache {
     /// Held while it is read, so that an older reading never replaces a newer one.
-    memory: tokio::sync::Mutex<Option<Memory>>,
+    memory: tokio::sync::Mutex<Option<Remembered>>,
     /// Checks of which something was learned since.
     changed: Mutex<BTreeSet<String>>,
 }
@@ -80,32 +129,31 @@ impl Cache {
 }
 
 /// Reads what is remembered of these checks, or of all.
-pub(super) fn read(connection: &Connection, checks: Option<&BTreeSet<String>>) -> Result<Memory, rusqlite::Error> {
-    let mut templates: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    let mut passed_with = BTreeSet::new();
-    each(connection, "template", "template", checks, |check, template| {
-        templates.entry(check).or_default().insert(template);
+pub(super) fn read(connection: &Connection, checks: Option<&BTreeSet<String>>) -> Result<Remembered, rusqlite::Error> {
+    let mut remembered = Remembered::default();
+    each(connection, &TEMPLATES, checks, |check, template, first| {
+        let known = remembered.templates.entry(check).or_default();
+        known.newest = known.newest.max(first);
+        known.first_seen.insert(template, first);
     })?;
-    each(connection, "passed", "parameters", checks, |check, parameters| {
-        passed_with.insert((check, parameters));
+    for known in remembered.templates.values_mut() {
+        known.all = Arc::new(known.first_seen.keys().cloned().collect());
+    }
+    each(connection, &PASSED, checks, |check, parameters, _| {
+        remembered.passed_with.insert((check, parameters));
     })?;
-    Ok(Memory {
-        templates: templates.into_iter().map(|(check, templates)| (check, Arc::new(templates))).collect(),
-        passed_with,
-        bad_since: BTreeMap::new(),
-    })
+    Ok(remembered)
 }
 
 fn each(
     connection: &Connection,
-    table: &str,
-    column: &str,
+    table: &Table,
     checks: Option<&BTreeSet<String>>,
-    mut take: impl FnMut(String, String),
+    mut take: impl FnMut(String, String, i64),
 ) -> Result<(), rusqlite::Error> {
-    let all = format!("SELECT check_name, {column} FROM {table}");
+    let all = format!("SELECT check_name, {}, {} FROM {}", table.column, table.first.unwrap_or("0"), table.name);
     let mut take_row = |row: &rusqlite::Row<'_>| -> Result<(), rusqlite::Error> {
-        take(super::rows::text(row, 0)?, super::rows::text(row, 1)?);
+        take(super::rows::text(row, 0)?, super::rows::text(row, 1)?, row.get(2)?);
         Ok(())
     };
     match checks {
@@ -130,18 +178,20 @@ fn each(
 }
 
 impl super::Store {
-    /// What the path may remember. It is kept in memory; only checks of which something was learned are read again.
+    /// What the path may remember for a trouble that began at this time: a message that was first seen with it, or
+    /// after it, is new. It is kept in memory; only checks of which something was learned are read again.
     ///
     /// # Errors
     /// [`StoreError::Unreadable`], [`StoreError::Damaged`]
-    pub async fn memory(&self) -> Result<Memory, StoreError> {
+    pub async fn memory(&self, trouble: Timestamp) -> Result<Memory, StoreError> {
+        let trouble = micros(trouble);
         let cache = &self.inner.memory;
         let mut memory = cache.memory.lock().await;
         let changed = std::mem::take(&mut *cache.changed());
         if let Some(memory) = &*memory
             && changed.is_empty()
         {
-            return Ok(memory.clone());
+            return Ok(memory.before(trouble));
         }
         // Where nothing was read yet, everything is.
         let checks = memory.is_some().then(|| changed.clone());
@@ -158,6 +208,17 @@ impl super::Store {
         memory.passed_with.retain(|(check, _)| !changed.contains(check));
         memory.templates.extend(read.templates);
         memory.passed_with.extend(read.passed_with);
-        Ok(memory.clone())
+        Ok(memory.before(trouble))
+    }
+
+    /// Remembers what was learned outside of a round.
+    ///
+    /// # Errors
+    /// [`StoreError::Unwritable`]
+    pub async fn learn(&self, learned: Learned, at: Timestamp) -> Result<(), StoreError> {
+        let (memory, at) = (learned.clone(), micros(at));
+        let written = self.write(Urgency::Intake, move |connection| Ok(learn(connection, &learned, at)?)).await;
+        self.inner.memory.learned(&memory);
+        written
     }
 }

@@ -80,6 +80,10 @@ pub(super) const MIGRATIONS: &[&str] = &[
     -- Whose token filed it: whoever may only report sees what it filed itself.
     ALTER TABLE ticket ADD COLUMN filed_by TEXT;
 ",
+    "
+    -- When it was seen first: what came with the trouble is no old acquaintance. Those of before count as old.
+    ALTER TABLE template ADD COLUMN first_seen INTEGER NOT NULL DEFAULT 0;
+",
 ];
 
 /// How long a statement waits for a lock that somebody else holds on the file (a backup tool).

@@ -16,9 +16,9 @@ use crate::model::window::{Moment, Window};
 use crate::stats::nature::Nature;
 use crate::stats::usual::{Comparison, compare};
 
-use super::judge;
 use super::plan::{LeftOut, Question};
 use super::scope::Scope;
+use super::{judge, recall};
 
 /// The most of one measure that a finding keeps, in characters.
 const VALUE_LIMIT: usize = 300;
@@ -221,12 +221,18 @@ pub fn assess(question: &Question, taken: &Taken, scope: &Scope, memory: &Memory
     }
     finding.rho *= rho_factor;
     finding.outcome = together.outcome;
+    let remembered = if finding.then.is_none() { recall::then(question, scope, memory) } else { None };
     let tries = taken.tries.iter().find(|(m, _)| *m == moment).map_or(&[][..], |(_, tries)| tries);
     if let (Some(seen), Some(assessment)) = (tries.get(together.telling), together.assessments.get(together.telling)) {
         fill(&mut finding, check, seen, assessment);
     }
     if question.control.is_some() {
         weigh_control(&mut finding, check, taken.control.as_ref());
+    }
+    if let Some(remembered) = remembered {
+        recall::add(&mut finding, check, remembered);
+    } else if scope.is_past && finding.then.is_none() {
+        finding.notes.push("it sees only now: what was then is not known".to_owned());
     }
     soften(&mut finding, check, scope, memory);
     finding

@@ -22,6 +22,7 @@ use crate::model::window::{Moment, Window};
 
 use super::assess::{Taken, hold};
 use super::plan::{Plan, Question};
+use super::recall;
 
 /// A probe reports its own timeout at its deadline; it is dropped this much later.
 const GRACE: Duration = Duration::from_millis(250);
@@ -120,14 +121,16 @@ async fn until_sure(
         params: params.clone(),
         customer: question.customer.clone(),
         attempt,
-        usual: check.expect.iter().flat_map(|e| e.that.usual().iter().cloned()).collect(),
+        usual: recall::unknown_yet(question, &runner.memory),
         deadline: (Instant::now() + check.timeout).min(deadline),
         memory: Arc::clone(&runner.memory),
         check: Arc::clone(&check.name),
         tools: Arc::clone(&runner.tools),
     };
 
-    let mut tries = vec![look(check.probe.as_ref(), ask(1, &question.params)).await];
+    let mut first_try = look(check.probe.as_ref(), ask(1, &question.params)).await;
+    recall::usual(question, &runner.memory, &mut first_try);
+    let mut tries = vec![first_try];
     let first = hold(&check.expect, own, &tries[0]);
     let again = |outcome: Outcome, unknown: Option<&Unknown>| match outcome {
         Outcome::Bad => true,
@@ -156,7 +159,8 @@ async fn until_sure(
                 break;
             }
             tokio::time::sleep(BETWEEN_TRIES).await;
-            let seen = look(check.probe.as_ref(), ask(attempt, &question.params)).await;
+            let mut seen = look(check.probe.as_ref(), ask(attempt, &question.params)).await;
+            recall::usual(question, &runner.memory, &mut seen);
             let result = hold(&check.expect, own, &seen);
             tries.push(seen);
             if !again(result.outcome, result.unknown.as_ref()) {
@@ -170,7 +174,7 @@ async fn until_sure(
 }
 
 /// One look of one probe, dropped when its time is up.
-async fn look(probe: &dyn Probe, ask: Ask) -> Observation {
+pub(super) async fn look(probe: &dyn Probe, ask: Ask) -> Observation {
     let started = Instant::now();
     let end = ask.deadline + GRACE;
     let seen = match timeout_at(end, probe.observe(&ask)).await {

@@ -26,6 +26,8 @@ mod laws;
 pub mod once;
 pub mod plan;
 pub mod reach;
+pub mod recall;
+pub mod sample;
 pub mod scope;
 
 pub use gather::Runner;

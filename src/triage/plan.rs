@@ -11,8 +11,8 @@ use crate::model::params::{Params, Source};
 use crate::model::ticket::Ticket;
 use crate::model::window::{Moment, Window};
 
-use super::judge;
 use super::scope::Scope;
+use super::{judge, recall};
 
 /// Everything that will be asked.
 #[derive(Debug, Clone, Default)]
@@ -156,7 +156,10 @@ fn question(
     } else {
         vec![(Moment::Then, scope.window), (Moment::Now, now)]
     };
-    let blind_to_window = scope.is_past && !sees_window;
+    let remembered = !by_param
+        && subject.is_none()
+        && memory.samples.get(check.name.as_ref()).is_some_and(|samples| recall::covers(check, samples, scope.window));
+    let blind_to_window = scope.is_past && !sees_window && !remembered;
 
     let verified = !by_param
         || scope.customer.as_ref().is_some_and(|customer| customer.known && bound_to_customer)

@@ -13,6 +13,7 @@ mod hostile_text;
 mod kills;
 mod life;
 mod live_checks;
+mod sampling;
 mod scopes;
 mod stream;
 mod tickets;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use houston::model::history::Sample;
+use houston::model::look::Outcome;
 use houston::model::memory::Memory;
 use houston::model::ticket::{Report, Ticket};
 use houston::model::units::parse_duration;
@@ -65,6 +67,32 @@ struct Remembered {
     passed_with: BTreeMap<String, BTreeMap<String, String>>,
     /// By check, for how long it has been bad.
     bad_for: BTreeMap<String, String>,
+    /// By check, what was sampled in the background.
+    samples: BTreeMap<String, Samples>,
+}
+
+/// A sample a minute: `g`ood, `b`ad, or a dot for none.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Samples {
+    from_minutes: u32,
+    outcomes: String,
+}
+
+impl Samples {
+    fn taken(&self, now: Timestamp) -> std::sync::Arc<[Sample]> {
+        let begin = now - SignedDuration::from_mins(i64::from(self.from_minutes));
+        let minutes = self.outcomes.chars().enumerate().filter(|(_, letter)| *letter != '.');
+        let sample = |(minute, letter): (usize, char)| {
+            let at = begin + SignedDuration::from_mins(i64::try_from(minute).unwrap());
+            match letter {
+                'g' => Sample::new(at, Outcome::Good, Duration::ZERO),
+                'b' => Sample::new(at, Outcome::Bad, Duration::ZERO).because("status is 503"),
+                other => panic!("`{other}` is no outcome"),
+            }
+        };
+        minutes.map(sample).collect()
+    }
 }
 
 /// A case.
@@ -132,6 +160,8 @@ impl Case {
                 })
                 .collect(),
             bad_since: remembered.bad_for.iter().map(|(check, long)| (check.clone(), ago(long))).collect(),
+            samples: remembered.samples.iter().map(|(check, samples)| (check.clone(), samples.taken(now))).collect(),
+            baselines: BTreeMap::new(),
         }
     }
 }
