@@ -1,8 +1,7 @@
-//! One look in the background at a server that answers, one that fails, and one that isn't there.
+//! What one look in the background leaves behind.
 
 use super::*;
 use crate::evidence::{Setup, Tools};
-use crate::net::canned::{Canned, Reply};
 
 fn check(url: &str, more: &str) -> Arc<Check> {
     let directory = tempfile::tempdir().unwrap();
@@ -25,27 +24,21 @@ async fn sampled(check: &Arc<Check>) -> Sampled {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_look_becomes_a_sample() {
-    let server = Canned::start(|asked| match asked.target.as_str() {
-        "/well/house" => Reply::of(200, "text/plain", "fine"),
-        "/silent/house" => Reply::silent(),
-        _ => Reply::of(503, "text/plain", "no"),
-    })
-    .await;
-    let well = sampled(&check(&server.url(), "/well/{{ account }}")).await.sample;
-    assert_eq!((well.outcome, &well.why), (Outcome::Good, &None));
-    assert_eq!(well.measures["status"], 200.0);
-    assert!(well.measures["duration_seconds"] > 0.0 && well.took > std::time::Duration::ZERO);
-    assert!(!well.measures.contains_key("body"), "only numbers are remembered");
-
-    let broken = sampled(&check(&server.url(), "/broken")).await.sample;
-    assert_eq!((broken.outcome, broken.why.as_deref()), (Outcome::Bad, Some("status is 503")));
-    let silent = sampled(&check(&server.url(), "/silent/{{ account }}")).await.sample;
-    assert_eq!(silent.outcome, Outcome::Bad, "{silent:?}");
-    let asked = server.asked();
-    assert_eq!(asked.len(), 3, "one look is one request: {asked:?}");
-    drop(server);
-    let gone = sampled(&check("http://127.0.0.1:1", "/")).await.sample;
+    let gone = sampled(&check("http://127.0.0.1:1", "/x/{{ account }}")).await.sample;
     assert!(gone.outcome == Outcome::Bad && gone.why.is_some_and(|why| why.contains("refused")));
+}
+
+#[test]
+fn numbers_are_remembered_and_texts_are_not() {
+    let mut measures = crate::model::value::Measures::new();
+    measures.set("status", 503_i64).set("duration_seconds", 0.25).set("body", "no").set("broken", f64::NAN);
+    let seen = Observation::answered(measures).took(std::time::Duration::from_millis(250));
+    let held = hold(&check("http://127.0.0.1:1", "/").expect, 0, &seen);
+    let sample = remembered("2026-11-22T09:00:00Z".parse().unwrap(), &seen, &held);
+    assert_eq!((sample.outcome, sample.why.as_deref()), (Outcome::Bad, Some("status is 503")));
+    let expected = [("duration_seconds".to_owned(), 0.25), ("status".to_owned(), 503.0)];
+    assert_eq!(sample.measures, expected.into());
+    assert_eq!(sample.took.as_millis(), 250);
 }
 
 #[test]
