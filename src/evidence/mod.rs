@@ -36,6 +36,7 @@ pub use tools::{Setup, Tools};
 pub static KINDS: &[&Kind] = &[
     &internal::prometheus::KIND,
     &internal::metrics::KIND,
+    &internal::alertmanager::KIND,
     &internal::plugin::KIND,
     &external::http::KIND,
     &external::tcp::KIND,

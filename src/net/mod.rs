@@ -1,5 +1,6 @@
 //! Wires: one file per system or protocol that we speak. Nobody else opens a socket.
 
+pub mod alertmanager;
 pub mod budget;
 pub mod credentials;
 pub mod daemon;

@@ -2,6 +2,7 @@
 
 mod looking;
 
+mod alertmanager;
 mod dnsmasq;
 mod nginx;
 mod plugins;

@@ -1,5 +1,6 @@
 //! The kinds of the internal look.
 
+pub mod alertmanager;
 pub mod metrics;
 pub mod plugin;
 pub mod prometheus;
