@@ -37,6 +37,7 @@ pub static KINDS: &[&Kind] = &[
     &internal::prometheus::KIND,
     &internal::metrics::KIND,
     &internal::alertmanager::KIND,
+    &internal::postgres::KIND,
     &internal::plugin::KIND,
     &external::http::KIND,
     &external::tcp::KIND,

@@ -16,6 +16,7 @@ pub mod dnsmasq;
 pub mod nginx;
 pub mod node_exporter;
 pub mod place;
+pub mod postgres;
 pub mod prometheus;
 pub mod server;
 

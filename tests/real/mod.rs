@@ -6,6 +6,7 @@ mod alertmanager;
 mod dnsmasq;
 mod nginx;
 mod plugins;
+mod postgres;
 mod prometheus;
 mod shop_logs;
 mod shop_metrics;

@@ -3,4 +3,5 @@
 pub mod alertmanager;
 pub mod metrics;
 pub mod plugin;
+pub mod postgres;
 pub mod prometheus;
