@@ -38,6 +38,7 @@ pub static KINDS: &[&Kind] = &[
     &internal::metrics::KIND,
     &internal::alertmanager::KIND,
     &internal::postgres::KIND,
+    &internal::host::KIND,
     &internal::plugin::KIND,
     &external::http::KIND,
     &external::tcp::KIND,

@@ -4,6 +4,7 @@ mod looking;
 
 mod alertmanager;
 mod dnsmasq;
+mod host;
 mod nginx;
 mod plugins;
 mod postgres;

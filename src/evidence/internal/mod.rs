@@ -1,6 +1,7 @@
 //! The kinds of the internal look.
 
 pub mod alertmanager;
+pub mod host;
 pub mod metrics;
 pub mod plugin;
 pub mod postgres;
