@@ -39,6 +39,7 @@ pub static KINDS: &[&Kind] = &[
     &internal::alertmanager::KIND,
     &internal::postgres::KIND,
     &internal::host::KIND,
+    &internal::systemd::KIND,
     &internal::plugin::KIND,
     &external::http::KIND,
     &external::tcp::KIND,

@@ -11,3 +11,4 @@ mod postgres;
 mod prometheus;
 mod shop_logs;
 mod shop_metrics;
+mod systemd;

@@ -6,3 +6,4 @@ pub mod metrics;
 pub mod plugin;
 pub mod postgres;
 pub mod prometheus;
+pub mod systemd;
