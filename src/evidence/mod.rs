@@ -36,6 +36,10 @@ pub use tools::{Setup, Tools};
 pub static KINDS: &[&Kind] = &[
     &internal::prometheus::KIND,
     &internal::metrics::KIND,
+    &internal::alertmanager::KIND,
+    &internal::postgres::KIND,
+    &internal::host::KIND,
+    &internal::systemd::KIND,
     &internal::plugin::KIND,
     &external::http::KIND,
     &external::tcp::KIND,

@@ -1,5 +1,6 @@
 //! Wires: one file per system or protocol that we speak. Nobody else opens a socket.
 
+pub mod alertmanager;
 pub mod budget;
 pub mod credentials;
 pub mod daemon;
@@ -8,6 +9,7 @@ pub mod dns;
 pub mod exposition;
 pub mod guard;
 pub mod http;
+pub mod postgres;
 pub mod process;
 pub mod prometheus;
 pub mod tcp;

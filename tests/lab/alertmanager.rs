@@ -1,6 +1,18 @@
 //! A real Alertmanager.
 
-use super::{Server, free_port, get, place};
+use serde_json::{Value, json};
+
+use super::{Server, free_port, get, place, post};
+
+/// A node that is down inhibits the other alerts of its service.
+const CONFIG: &str = "
+route: { receiver: nobody }
+receivers: [{ name: nobody }]
+inhibit_rules:
+  - source_matchers: [ alertname = NodeDown ]
+    target_matchers: [ alertname != NodeDown ]
+    equal: [ service ]
+";
 
 /// A running Alertmanager that tells nobody.
 #[derive(Debug)]
@@ -14,7 +26,7 @@ impl Alertmanager {
         let place = place::new();
         let port = free_port();
         let file = place.path().join("alertmanager.yml");
-        std::fs::write(&file, "route: { receiver: nobody }\nreceivers: [{ name: nobody }]\n").unwrap();
+        std::fs::write(&file, CONFIG).unwrap();
         let arguments = [
             format!("--config.file={}", file.display()),
             format!("--storage.path={}", place.path().join("data").display()),
@@ -24,6 +36,33 @@ impl Alertmanager {
         ];
         let ready = || get(port, "/-/ready").is_some_and(|(status, _)| status == 200);
         Alertmanager { port, server: Server::start("prometheus-alertmanager", place, arguments, ready) }
+    }
+
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Says that these alerts fire (name, service), as a Prometheus would.
+    pub fn fire(&self, alerts: &[(&str, &str)]) {
+        let alerts: Vec<Value> = alerts
+            .iter()
+            .map(|(name, service)| {
+                let labels = json!({ "alertname": name, "service": service, "severity": "page" });
+                json!({ "labels": labels, "annotations": { "summary": format!("{name} of {service}") } })
+            })
+            .collect();
+        let (status, answer) = post(self.port, "/api/v2/alerts", &Value::from(alerts).to_string()).unwrap();
+        assert_eq!(status, 200, "{answer}");
+    }
+
+    /// Silences an alert by its name, for this span.
+    pub fn silence(&self, name: &str, from: &str, to: &str) {
+        let silence = json!({
+            "matchers": [{ "name": "alertname", "value": name, "isRegex": false, "isEqual": true }],
+            "startsAt": from, "endsAt": to, "createdBy": "ann", "comment": "we know\u{1b}[2J",
+        });
+        let (status, answer) = post(self.port, "/api/v2/silences", &silence.to_string()).unwrap();
+        assert_eq!(status, 200, "{answer}");
     }
 }
 

@@ -16,6 +16,7 @@ pub mod dnsmasq;
 pub mod nginx;
 pub mod node_exporter;
 pub mod place;
+pub mod postgres;
 pub mod prometheus;
 pub mod server;
 
@@ -71,12 +72,22 @@ pub fn get(port: u16, path: &str) -> Option<(u16, String)> {
 
 /// The same with these header lines.
 pub fn get_with(port: u16, path: &str, headers: &[&str]) -> Option<(u16, String)> {
+    let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
+    exchange(port, &format!("GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n{headers}\r\n"))
+}
+
+/// Sends JSON.
+pub fn post(port: u16, path: &str, json: &str) -> Option<(u16, String)> {
+    let head = format!("POST {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json");
+    exchange(port, &format!("{head}\r\nContent-Length: {}\r\n\r\n{json}", json.len()))
+}
+
+fn exchange(port: u16, request: &str) -> Option<(u16, String)> {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(5)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
     stream.set_write_timeout(Some(Duration::from_secs(10))).ok()?;
-    let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n{headers}\r\n").ok()?;
+    stream.write_all(request.as_bytes()).ok()?;
     let mut answer = Vec::new();
     stream.take(8 * 1024 * 1024).read_to_end(&mut answer).ok()?;
     let answer = String::from_utf8_lossy(&answer);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::node_exporter::NodeExporter;
-use super::{Server, encoded, free_port, get, place, until};
+use super::{Server, encoded, free_port, get, place, program, until};
 
 /// A running Prometheus that scrapes once a second.
 #[derive(Debug)]
@@ -43,6 +43,29 @@ impl Prometheus {
             format!("--web.listen-address=127.0.0.1:{port}"),
             "--web.enable-lifecycle".into(),
             "--web.enable-admin-api".into(),
+            "--log.level=warn".into(),
+        ];
+        let ready = || get(port, "/-/ready").is_some_and(|(status, _)| status == 200);
+        Prometheus { port, server: Server::start("prometheus", place, arguments, ready) }
+    }
+
+    /// One that scrapes nobody and knows only these samples: a page of OpenMetrics in which each has its time.
+    pub fn with_past(page: &str) -> Prometheus {
+        let place = place::new();
+        let (file, data) = (place.path().join("past.om"), place.path().join("data"));
+        std::fs::write(&file, page).unwrap();
+        #[allow(clippy::disallowed_methods)] // the lab prepares its server
+        let mut backfill = std::process::Command::new(program("promtool"));
+        backfill.args(["tsdb", "create-blocks-from", "openmetrics"]).arg(&file).arg(&data);
+        let output = backfill.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let config = place.path().join("prometheus.yml");
+        std::fs::write(&config, "global: {}\n").unwrap();
+        let port = free_port();
+        let arguments = [
+            format!("--config.file={}", config.display()),
+            format!("--storage.tsdb.path={}", data.display()),
+            format!("--web.listen-address=127.0.0.1:{port}"),
             "--log.level=warn".into(),
         ];
         let ready = || get(port, "/-/ready").is_some_and(|(status, _)| status == 200);

@@ -2,9 +2,13 @@
 
 mod looking;
 
+mod alertmanager;
 mod dnsmasq;
+mod host;
 mod nginx;
 mod plugins;
+mod postgres;
 mod prometheus;
 mod shop_logs;
 mod shop_metrics;
+mod systemd;

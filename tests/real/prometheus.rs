@@ -14,7 +14,7 @@ use super::looking::{ask, look, now};
 use crate::lab::alertmanager::Alertmanager;
 use crate::lab::node_exporter::NodeExporter;
 use crate::lab::prometheus::Prometheus;
-use crate::lab::{Server, free_port, get, get_with, place, program, until};
+use crate::lab::{get, get_with, place, until};
 
 fn number(observation: &Observation, name: &str) -> f64 {
     observation.measures.number(name).unwrap_or_else(|| panic!("no {name} in {observation:?}"))
@@ -104,8 +104,7 @@ async fn a_hostile_parameter_stays_a_label_s_value() {
 
 /// A Prometheus that scrapes nobody and knows 50 hours of `shop_error_ratio{job="shop"}`, a point a minute. It was 0.01
 /// (0.02 at each full hour's first minute), 0.5 from 40 to 30 minutes ago, and ends 20 minutes ago.
-fn with_a_past(now: Timestamp) -> Server {
-    let place = place::new();
+fn with_a_past(now: Timestamp) -> Prometheus {
     let mut page = String::from("# TYPE shop_error_ratio gauge\n");
     let now = now.as_second();
     for minute in (20..50 * 60).rev() {
@@ -113,35 +112,14 @@ fn with_a_past(now: Timestamp) -> Server {
         writeln!(page, "shop_error_ratio{{job=\"shop\"}} {value} {}", now - minute * 60).unwrap();
     }
     page.push_str("# EOF\n");
-    let (file, data) = (place.path().join("past.om"), place.path().join("data"));
-    std::fs::write(&file, page).unwrap();
-    #[allow(clippy::disallowed_methods)] // the lab prepares its server
-    let mut backfill = Command::new(program("promtool"));
-    let output = backfill.args(["tsdb", "create-blocks-from", "openmetrics"]).arg(&file).arg(&data).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-
-    let config = place.path().join("prometheus.yml");
-    std::fs::write(&config, "global: {}\n").unwrap();
-    let port = free_port();
-    std::fs::write(place.path().join("port"), port.to_string()).unwrap();
-    let arguments = [
-        format!("--config.file={}", config.display()),
-        format!("--storage.tsdb.path={}", data.display()),
-        format!("--web.listen-address=127.0.0.1:{port}"),
-        "--log.level=warn".into(),
-    ];
-    Server::start("prometheus", place, arguments, || get(port, "/-/ready").is_some_and(|(status, _)| status == 200))
-}
-
-fn url_of(server: &Server) -> String {
-    format!("http://127.0.0.1:{}", std::fs::read_to_string(server.directory().join("port")).unwrap())
+    Prometheus::with_past(&page)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_past_is_answered_from_the_past_and_a_dead_scrape_is_blindness() {
     let now = now();
     let server = with_a_past(now);
-    let settings = asks(&url_of(&server), "max(shop_error_ratio{job=\"shop\"})", "");
+    let settings = asks(&server.url(), "max(shop_error_ratio{job=\"shop\"})", "");
     let ago = |minutes: i64| now.checked_sub(SignedDuration::from_mins(minutes)).unwrap();
 
     let mut then = ask();
@@ -176,12 +154,12 @@ async fn the_past_is_answered_from_the_past_and_a_dead_scrape_is_blindness() {
     assert!(seen.points.iter().any(|point| point.number("value") == Some(0.5)), "what was bad still shows: {seen:?}");
 
     // A range that outlives the scrape yields a value, made of nothing current.
-    let rate = asks(&url_of(&server), "max_over_time(shop_error_ratio{job=\"shop\"}[1h])", "");
+    let rate = asks(&server.url(), "max_over_time(shop_error_ratio{job=\"shop\"}[1h])", "");
     let seen = look("prometheus", &rate, &ask()).await;
     assert_eq!(blind(&seen).0, UnknownKind::Stale, "{seen:?}");
     // Nor does "absent means healthy" make a dead scrape healthy.
     let healthy = "absent_means: { healthy: true, because: it is only counted when it happens }";
-    let absent = asks(&url_of(&server), "max(shop_error_ratio{job=\"shop\"})", healthy);
+    let absent = asks(&server.url(), "max(shop_error_ratio{job=\"shop\"})", healthy);
     let seen = look("prometheus", &absent, &ask()).await;
     let (kind, why) = blind(&seen);
     assert!(kind == UnknownKind::Stale && why.contains("knows no target of job shop"), "{why}");

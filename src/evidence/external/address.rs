@@ -9,9 +9,9 @@ use crate::evidence::slots::without_slots;
 
 /// A host and a port, spelt out in a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Address {
-    pub(super) host: Host<String>,
-    pub(super) port: u16,
+pub(in crate::evidence) struct Address {
+    pub(in crate::evidence) host: Host<String>,
+    pub(in crate::evidence) port: u16,
 }
 
 impl Address {
@@ -19,7 +19,7 @@ impl Address {
     ///
     /// # Errors
     /// Says what is missing.
-    pub(super) fn parse(text: &str, port: Option<u16>) -> Result<Self, String> {
+    pub(in crate::evidence) fn parse(text: &str, port: Option<u16>) -> Result<Self, String> {
         without_slots(text).map_err(|error| error.to_string())?;
         let bare_v6 = text.parse::<std::net::Ipv6Addr>().is_ok();
         let (host, given) = match text.rsplit_once(':') {

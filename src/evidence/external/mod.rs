@@ -5,9 +5,9 @@ pub mod http;
 pub mod tcp;
 pub mod tls;
 
-mod address;
+pub(crate) mod address;
 mod failure;
-mod tls_options;
+pub(crate) mod tls_options;
 
 #[cfg(test)]
 mod testing;
