@@ -41,6 +41,7 @@ pub static KINDS: &[&Kind] = &[
     &external::tcp::KIND,
     &external::tls::KIND,
     &external::dns::KIND,
+    &external::blackbox::KIND,
     &logs::log_file::KIND,
     &traffic::access_log::KIND,
     &use_case::journey::KIND,

@@ -2,6 +2,7 @@
 
 mod looking;
 
+mod blackbox;
 mod dnsmasq;
 mod nginx;
 mod plugins;

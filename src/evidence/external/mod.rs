@@ -1,5 +1,6 @@
 //! The kinds of the external look: what somebody outside sees of a service, protocol by protocol.
 
+pub mod blackbox;
 pub mod dns;
 pub mod http;
 pub mod tcp;
