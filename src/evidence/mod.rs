@@ -42,6 +42,7 @@ pub static KINDS: &[&Kind] = &[
     &external::tls::KIND,
     &external::dns::KIND,
     &external::blackbox::KIND,
+    &external::status_page::KIND,
     &logs::log_file::KIND,
     &traffic::access_log::KIND,
     &use_case::journey::KIND,

@@ -9,3 +9,4 @@ mod plugins;
 mod prometheus;
 mod shop_logs;
 mod shop_metrics;
+mod status_page;

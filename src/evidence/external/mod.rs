@@ -3,6 +3,7 @@
 pub mod blackbox;
 pub mod dns;
 pub mod http;
+pub mod status_page;
 pub mod tcp;
 pub mod tls;
 
