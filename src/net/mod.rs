@@ -8,6 +8,7 @@ pub mod dns;
 pub mod exposition;
 pub mod guard;
 pub mod http;
+pub mod icmp;
 pub mod process;
 pub mod prometheus;
 pub mod tcp;

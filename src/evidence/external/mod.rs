@@ -3,12 +3,14 @@
 pub mod blackbox;
 pub mod dns;
 pub mod http;
+pub mod icmp;
 pub mod status_page;
 pub mod tcp;
 pub mod tls;
 
 mod address;
 mod failure;
+mod pattern;
 mod tls_options;
 
 #[cfg(test)]

@@ -1,15 +1,13 @@
 //! The `tcp` kind: a connection, and a short dialogue over it where one is declared.
 
-use std::fmt;
 use std::sync::Arc;
 
-use regex::Regex;
-use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use super::address::Address;
 use super::failure::{self, measure};
-use super::tls_options::{Ip, Tls};
+use super::pattern::Pattern;
+use super::tls_options::{Ip, OptionalTls, Tls};
 use crate::evidence::slots::without_slots;
 use crate::evidence::{Ask, Key, Kind, Looking, Probe, Sees};
 use crate::model::encode::shell_word;
@@ -94,66 +92,6 @@ struct DialogueTurn {
     expect: Option<Pattern>,
     send: Option<String>,
     starttls: bool,
-}
-
-/// A regular expression over a line.
-#[derive(Debug, Clone)]
-struct Pattern(Regex);
-
-impl<'de> Deserialize<'de> for Pattern {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        without_slots(&text).map_err(de::Error::custom)?;
-        let regex = regex::RegexBuilder::new(&text).size_limit(1024 * 1024).build();
-        regex.map(Pattern).map_err(|error| {
-            // The crate draws the pattern with a caret over several lines; the last one says what is wrong.
-            let text = error.to_string();
-            let last = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            de::Error::custom(format!("not a regular expression: {last}"))
-        })
-    }
-}
-
-impl schemars::JsonSchema for Pattern {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Pattern".into()
-    }
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "string", "format": "regex" })
-    }
-}
-
-/// `true`, `false`, or the options, which mean `true`.
-#[derive(Debug, Default)]
-struct OptionalTls(Option<Tls>);
-
-impl<'de> Deserialize<'de> for OptionalTls {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = OptionalTls;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("true, false, or a map of ca, insecure, server_name")
-            }
-            fn visit_bool<E: de::Error>(self, on: bool) -> Result<OptionalTls, E> {
-                Ok(OptionalTls(on.then(Tls::default)))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OptionalTls, A::Error> {
-                Tls::deserialize(MapAccessDeserializer::new(map)).map(|tls| OptionalTls(Some(tls)))
-            }
-        }
-        deserializer.deserialize_any(Either)
-    }
-}
-
-impl schemars::JsonSchema for OptionalTls {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "OptionalTls".into()
-    }
-    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        let options = generator.subschema_for::<Tls>();
-        schemars::json_schema!({ "anyOf": [{ "type": "boolean" }, options] })
-    }
 }
 
 fn read(node: &Node) -> Result<Arc<dyn Probe>, Diagnostic> {

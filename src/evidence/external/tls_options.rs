@@ -1,8 +1,10 @@
 //! `tls: { ca, insecure, server_name }`, as the kinds of this look write it.
 
+use std::fmt;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
+use serde::{Deserialize, Deserializer};
 
 use crate::model::encode::shell_word;
 use crate::net::http::{IpVersion, TlsOptions};
@@ -35,6 +37,39 @@ impl Tls {
             line += &format!(" -starttls {protocol}");
         }
         line + " -verify_return_error </dev/null"
+    }
+}
+
+/// `true`, `false`, or the options, which mean `true`.
+#[derive(Debug, Default)]
+pub(super) struct OptionalTls(pub(super) Option<Tls>);
+
+impl<'de> Deserialize<'de> for OptionalTls {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = OptionalTls;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("true, false, or a map of ca, insecure, server_name")
+            }
+            fn visit_bool<E: de::Error>(self, on: bool) -> Result<OptionalTls, E> {
+                Ok(OptionalTls(on.then(Tls::default)))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OptionalTls, A::Error> {
+                Tls::deserialize(MapAccessDeserializer::new(map)).map(|tls| OptionalTls(Some(tls)))
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl schemars::JsonSchema for OptionalTls {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "OptionalTls".into()
+    }
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let options = generator.subschema_for::<Tls>();
+        schemars::json_schema!({ "anyOf": [{ "type": "boolean" }, options] })
     }
 }
 
