@@ -45,8 +45,13 @@ pub(super) struct Connected {
 }
 
 impl Dialer {
-    /// Waits for a turn, resolves, judges, connects. Leaves `progress` in [`Stage::Connect`].
-    pub(super) async fn connect(&self, target: &Target<'_>, progress: &mut Progress) -> Result<Connected, Failure> {
+    /// Waits for a turn, resolves and judges: the addresses that may be asked, at least one. Leaves `progress` in
+    /// [`Stage::Connect`].
+    pub(super) async fn judged(
+        &self,
+        target: &Target<'_>,
+        progress: &mut Progress,
+    ) -> Result<(Turn, Vec<SocketAddr>), Failure> {
         progress.enter(Stage::Turn);
         self.guard
             .check_host(&target.host, target.port, target.reach)
@@ -75,7 +80,12 @@ impl Dialer {
             let what = if why.starts_with(&host) { why } else { format!("{host}: {why}") };
             return Err(progress.fail(Reason::Guard, what));
         }
+        Ok((turn, judged))
+    }
 
+    /// Waits for a turn, resolves, judges, connects. Leaves `progress` in [`Stage::Connect`].
+    pub(super) async fn connect(&self, target: &Target<'_>, progress: &mut Progress) -> Result<Connected, Failure> {
+        let (turn, judged) = self.judged(target, progress).await?;
         let (stream, peer) = first_of(&judged).await.map_err(|error| {
             let (reason, what) = connect_error(&error);
             progress.fail(reason, what)

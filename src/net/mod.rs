@@ -9,6 +9,7 @@ pub mod dns;
 pub mod exposition;
 pub mod guard;
 pub mod http;
+pub mod icmp;
 pub mod postgres;
 pub mod process;
 pub mod prometheus;

@@ -60,7 +60,7 @@ pub struct Conversed {
 }
 
 /// A stream of either sort.
-trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+pub(super) trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Wire for S {}
 
 /// What was said and what of it is still to be looked at.
@@ -224,7 +224,7 @@ impl Heard {
 }
 
 /// What is sent, with what was captured before put in.
-fn filled(send: &str, captured: Option<&(&Regex, String)>) -> String {
+pub(super) fn filled(send: &str, captured: Option<&(&Regex, String)>) -> String {
     let mut text = String::new();
     match captured.and_then(|(regex, line)| regex.captures(line)) {
         Some(captures) => captures.expand(send, &mut text),

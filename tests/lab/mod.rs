@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub mod alertmanager;
+pub mod blackbox_exporter;
 pub mod dnsmasq;
 pub mod nginx;
 pub mod node_exporter;

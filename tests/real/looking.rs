@@ -54,6 +54,11 @@ pub async fn look(kind: &str, settings: &str, ask: &Ask) -> Observation {
 /// Runs the example of a kind as its reader would, `houston check run`, with some of its text replaced: the addresses
 /// that a test's own servers have. `config` is a `houston.yaml`. Returns the finding.
 pub fn example(kind: &str, replaced: &[(&str, &str)], config: &str) -> serde_json::Value {
+    example_within(&[], kind, replaced, config)
+}
+
+/// The same by another program that runs Houston, such as one that makes a namespace for it.
+pub fn example_within(wrapper: &[&str], kind: &str, replaced: &[(&str, &str)], config: &str) -> serde_json::Value {
     let kind = evidence::kind(kind).unwrap_or_else(|| panic!("there is no kind {kind}"));
     let mut text = kind.example_text.to_owned();
     for (from, to) in replaced {
@@ -66,8 +71,9 @@ pub fn example(kind: &str, replaced: &[(&str, &str)], config: &str) -> serde_jso
     std::fs::write(&file, text).unwrap();
     std::fs::write(place.path().join("houston.yaml"), config).unwrap();
     let houston = |arguments: &[&str]| {
-        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_houston"));
-        command.args(arguments).current_dir(place.path()).output().unwrap()
+        let words = [wrapper, &[env!("CARGO_BIN_EXE_houston")]].concat();
+        let mut command = std::process::Command::new(words[0]);
+        command.args(&words[1..]).args(arguments).current_dir(place.path()).output().unwrap()
     };
     let list = houston(&["check", "list", "--json"]);
     let first: serde_json::Value = serde_json::from_slice(list.stdout.split(|&byte| byte == b'\n').next().unwrap())

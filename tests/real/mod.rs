@@ -3,12 +3,15 @@
 mod looking;
 
 mod alertmanager;
+mod blackbox;
 mod dnsmasq;
 mod host;
+mod icmp;
 mod nginx;
 mod plugins;
 mod postgres;
 mod prometheus;
 mod shop_logs;
 mod shop_metrics;
+mod status_page;
 mod systemd;

@@ -1,12 +1,16 @@
 //! The kinds of the external look: what somebody outside sees of a service, protocol by protocol.
 
+pub mod blackbox;
 pub mod dns;
 pub mod http;
+pub mod icmp;
+pub mod status_page;
 pub mod tcp;
 pub mod tls;
 
 pub(crate) mod address;
 mod failure;
+mod pattern;
 pub(crate) mod tls_options;
 
 #[cfg(test)]

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use regex::Regex;
-use serde::de;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 
 use super::address::Address;
 use super::failure::{self, measure};
+use super::pattern::Pattern;
 use super::tls_options::{Ip, OptionalTls, Tls};
 use crate::evidence::slots::without_slots;
 use crate::evidence::{Ask, Key, Kind, Looking, Probe, Sees};
@@ -93,33 +92,6 @@ struct DialogueTurn {
     expect: Option<Pattern>,
     send: Option<String>,
     starttls: bool,
-}
-
-/// A regular expression over a line.
-#[derive(Debug, Clone)]
-struct Pattern(Regex);
-
-impl<'de> Deserialize<'de> for Pattern {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        without_slots(&text).map_err(de::Error::custom)?;
-        let regex = regex::RegexBuilder::new(&text).size_limit(1024 * 1024).build();
-        regex.map(Pattern).map_err(|error| {
-            // The crate draws the pattern with a caret over several lines; the last one says what is wrong.
-            let text = error.to_string();
-            let last = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-            de::Error::custom(format!("not a regular expression: {last}"))
-        })
-    }
-}
-
-impl schemars::JsonSchema for Pattern {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Pattern".into()
-    }
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "string", "format": "regex" })
-    }
 }
 
 fn read(node: &Node) -> Result<Arc<dyn Probe>, Diagnostic> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::evidence::{Ask, Kind, Probe, Setup, Tools};
+use crate::evidence::{Ask, Kind, ODD, Probe, Setup, Tools};
 use crate::expect::{Expression, Held, Usual};
 use crate::model::memory::Memory;
 use crate::model::observation::{Observation, Phase, Seen, UnknownKind};
@@ -70,7 +70,7 @@ pub(super) fn hold(kind: &Kind, expectation: &str, observation: &Observation) ->
 /// True where every default expectation of the kind holds of an answer.
 pub(super) fn is_good(kind: &Kind, observation: &Observation) -> bool {
     observation.seen == Seen::Answered
-        && kind.default_expect.iter().all(|that| hold(kind, that, observation) == Held::True)
+        && kind.default_expect.iter().all(|that| hold(kind, that.trim_start_matches(ODD), observation) == Held::True)
 }
 
 pub(super) fn fault(observation: &Observation) -> (Phase, &str) {
@@ -111,6 +111,6 @@ pub(super) fn example_reads(kind: &Kind) {
         (kind.read)(&value).unwrap();
     }
     for that in kind.default_expect {
-        Expression::condition(that, kind.measures, &[]).unwrap();
+        Expression::condition(that.trim_start_matches(ODD), kind.measures, &[]).unwrap();
     }
 }
