@@ -42,6 +42,7 @@ pub static KINDS: &[&Kind] = &[
     &external::tls::KIND,
     &external::dns::KIND,
     &logs::log_file::KIND,
+    &logs::loki::KIND,
     &traffic::access_log::KIND,
     &use_case::journey::KIND,
 ];

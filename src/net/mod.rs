@@ -8,8 +8,10 @@ pub mod dns;
 pub mod exposition;
 pub mod guard;
 pub mod http;
+pub mod loki;
 pub mod process;
 pub mod prometheus;
+pub mod system;
 pub mod tcp;
 pub mod tls;
 

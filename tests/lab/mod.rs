@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub mod alertmanager;
+pub mod answers;
 pub mod dnsmasq;
 pub mod nginx;
 pub mod node_exporter;

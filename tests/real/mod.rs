@@ -3,6 +3,7 @@
 mod looking;
 
 mod dnsmasq;
+mod loki;
 mod nginx;
 mod plugins;
 mod prometheus;

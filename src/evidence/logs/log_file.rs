@@ -1,15 +1,15 @@
 //! `log_file`: what the programs wrote into files of their own in the window, and whether they ever wrote that before.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use jiff::SignedDuration;
-use regex::bytes::Regex;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::account::{self, Account, OwnPast};
 use super::line::Format;
+use super::store::Pattern;
 use super::tally::{Rules, Tally, Whose};
 use crate::evidence::endpoint::AbsentMeans;
 use crate::evidence::log_source::{self, LogSource, Opened, Question, TimeConfig, Unfit, show_time};
@@ -137,24 +137,6 @@ pub struct CustomerConfig {
     pub field: Option<String>,
     /// A regular expression whose one group is the customer.
     pub pattern: Option<String>,
-}
-
-/// A pattern that is compiled when it is first used: thousands of checks would otherwise cost a hundred megabytes.
-#[derive(Debug, Default)]
-struct Pattern {
-    text: String,
-    compiled: OnceLock<Option<Regex>>,
-}
-
-impl Pattern {
-    fn new(key: &'static str, text: &str) -> Result<Self, Unfit> {
-        log_source::pattern(key, text)?;
-        Ok(Pattern { text: text.to_owned(), compiled: OnceLock::new() })
-    }
-
-    fn get(&self) -> Option<&Regex> {
-        self.compiled.get_or_init(|| log_source::pattern("", &self.text).ok()).as_ref()
-    }
 }
 
 /// Reads log files.
