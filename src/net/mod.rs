@@ -5,6 +5,7 @@ pub mod credentials;
 pub mod daemon;
 pub mod dial;
 pub mod dns;
+pub mod elasticsearch;
 pub mod exposition;
 pub mod guard;
 pub mod http;

@@ -105,7 +105,7 @@ impl System {
             return Err(NoAnswer::Unintelligible(why));
         }
         if !(200..300).contains(&response.status) {
-            let reason = short(&String::from_utf8_lossy(&response.body));
+            let reason = own_words(&response.body);
             return Err(NoAnswer::Refused { status: response.status, reason });
         }
         if response.truncated {
@@ -113,6 +113,16 @@ impl System {
         }
         Ok(response)
     }
+}
+
+/// Why a system refused, in its own words: JSON's `error.reason`, `error` or `message`, or the text as it is.
+fn own_words(body: &[u8]) -> String {
+    let body = &body[..body.len().min(64 * 1024)];
+    let text = serde_json::from_slice::<serde_json::Value>(body).ok().and_then(|json| {
+        let places = ["/error/reason", "/error/root_cause/0/reason", "/error", "/message"];
+        places.iter().find_map(|place| json.pointer(place)?.as_str().map(str::to_owned))
+    });
+    short(&text.unwrap_or_else(|| String::from_utf8_lossy(body).into_owned()))
 }
 
 /// What isn't the API's answer, with its beginning.

@@ -3,6 +3,7 @@
 mod looking;
 
 mod dnsmasq;
+mod elasticsearch;
 mod loki;
 mod nginx;
 mod plugins;

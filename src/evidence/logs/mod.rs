@@ -1,5 +1,6 @@
 //! The kinds of the logs look.
 
+pub mod elasticsearch;
 pub mod log_file;
 pub mod loki;
 
