@@ -23,6 +23,7 @@ pub mod logs;
 pub mod traffic;
 pub mod use_case;
 
+mod companion;
 mod endpoint;
 pub mod log_source;
 mod series;
@@ -45,6 +46,7 @@ pub static KINDS: &[&Kind] = &[
     &logs::loki::KIND,
     &logs::elasticsearch::KIND,
     &traffic::access_log::KIND,
+    &traffic::traffic::KIND,
     &use_case::journey::KIND,
 ];
 

@@ -10,3 +10,4 @@ mod plugins;
 mod prometheus;
 mod shop_logs;
 mod shop_metrics;
+mod traffic;
