@@ -43,6 +43,7 @@ pub static KINDS: &[&Kind] = &[
     &external::tls::KIND,
     &external::dns::KIND,
     &logs::log_file::KIND,
+    &logs::journald::KIND,
     &logs::loki::KIND,
     &logs::elasticsearch::KIND,
     &traffic::access_log::KIND,

@@ -9,6 +9,7 @@ pub mod elasticsearch;
 pub mod exposition;
 pub mod guard;
 pub mod http;
+pub mod journal;
 pub mod loki;
 pub mod process;
 pub mod prometheus;

@@ -4,6 +4,7 @@ mod looking;
 
 mod dnsmasq;
 mod elasticsearch;
+mod journald;
 mod loki;
 mod nginx;
 mod plugins;

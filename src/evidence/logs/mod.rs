@@ -1,6 +1,7 @@
 //! The kinds of the logs look.
 
 pub mod elasticsearch;
+pub mod journald;
 pub mod log_file;
 pub mod loki;
 
