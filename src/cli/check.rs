@@ -212,11 +212,12 @@ fn list(terminal: &Terminal, cli: &Cli) -> anyhow::Result<Exit> {
 }
 
 fn kinds(terminal: &Terminal) -> anyhow::Result<Exit> {
+    let width = KINDS.iter().map(|kind| kind.name.len()).max().unwrap_or(0);
     for kind in KINDS {
         if terminal.json {
             terminal.document(&document(kind))?;
         } else {
-            let name = terminal.style.paint(Paint::Strong, &format!("{:<12}", kind.name));
+            let name = terminal.style.paint(Paint::Strong, &format!("{:<width$}", kind.name));
             terminal.line(&format!("{name} {:<9} {}", text::look_name(kind.look), terminal.style.plain(kind.summary)));
         }
     }

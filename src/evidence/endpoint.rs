@@ -14,6 +14,7 @@ use crate::model::observation::{Unknown, UnknownKind};
 use crate::model::secret::{Secret, SecretRef};
 use crate::model::source::Diagnostic;
 use crate::net::http::{Failure, Reason};
+use crate::net::system::{NoAnswer, System};
 use crate::yaml::Spanned;
 
 /// Where a system is, and what is sent along.
@@ -144,6 +145,15 @@ impl Endpoint {
         Ok((plain, secret))
     }
 
+    /// The system, ready to be asked.
+    ///
+    /// # Errors
+    /// Which secret can't be had.
+    pub fn open(&self, tools: &Tools) -> Result<System, Unknown> {
+        let (headers, secret_headers) = self.headers(tools)?;
+        Ok(System { client: tools.http.clone(), url: self.url.clone(), headers, secret_headers })
+    }
+
     /// The start of a command that asks the same by hand: curl, its headers, secrets left out.
     pub fn curl(&self) -> String {
         let mut line = "curl -sS".to_owned();
@@ -168,6 +178,18 @@ impl Endpoint {
             Reason::Service | Reason::Ours => UnknownKind::Unreachable,
         };
         Unknown::new(kind, format!("{}: {} ({})", self.system(), failure.what, failure.phase.name()))
+    }
+
+    /// What it means that a question got no answer.
+    pub fn unanswered(&self, no_answer: &NoAnswer) -> Unknown {
+        let unknown = |kind, why: String| Unknown::new(kind, format!("{}: {why}", self.system()));
+        match no_answer {
+            NoAnswer::Wire(failure) => self.silent(failure),
+            NoAnswer::Refused { status, reason } => self.refusal(*status, reason),
+            NoAnswer::Partial(why) => unknown(UnknownKind::Incomplete, why.clone()),
+            NoAnswer::Unintelligible(why) => unknown(UnknownKind::Unintelligible, why.clone()),
+            NoAnswer::TooMuch { .. } => unknown(UnknownKind::Incomplete, format!("the answer has {no_answer}")),
+        }
     }
 
     /// What it means that it answered with this status instead of an answer.

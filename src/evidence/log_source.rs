@@ -171,18 +171,40 @@ impl Question {
     }
 }
 
+impl Question {
+    /// The hour before the window or the trouble, whichever began first, and the same time of the day before: what was
+    /// written since the trouble began is no measure of what is usual.
+    pub fn just_before(&self) -> [Window; 2] {
+        let from = self.window.from.min(self.since);
+        let hour = SignedDuration::from_hours(1).max(self.window.length());
+        let before = Window::ending_at(from.saturating_sub(SignedDuration::from_micros(1)).unwrap_or(from), hour);
+        let half = SignedDuration::from_mins(30);
+        let day = self.window.earlier(SignedDuration::from_hours(24));
+        let yesterday = Window::new(
+            day.from.saturating_sub(half).unwrap_or(day.from),
+            day.to.saturating_add(half).unwrap_or(day.to).min(before.from),
+        );
+        [before, yesterday]
+    }
+
+    /// The question as it is asked of a probe.
+    pub fn of(ask: &Ask, dropped: Arc<AtomicBool>) -> Self {
+        Question {
+            now: ask.now,
+            window: ask.window,
+            customer: ask.customer.clone(),
+            since: ask.since,
+            usual: ask.usual.clone(),
+            deadline: ask.deadline.into_std(),
+            dropped,
+        }
+    }
+}
+
 /// Runs blocking work that answers the question; when the future is dropped, the work is told to stop.
 pub async fn run(ask: &Ask, work: impl FnOnce(Question) -> Observation + Send + 'static) -> Observation {
     let leash = Leash::default();
-    let question = Question {
-        now: ask.now,
-        window: ask.window,
-        customer: ask.customer.clone(),
-        since: ask.since,
-        usual: ask.usual.clone(),
-        deadline: ask.deadline.into_std(),
-        dropped: leash.signal(),
-    };
+    let question = Question::of(ask, leash.signal());
     let started = Instant::now();
     let observation = match tokio::task::spawn_blocking(move || work(question)).await {
         Ok(observation) => observation,

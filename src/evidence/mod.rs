@@ -23,6 +23,7 @@ pub mod logs;
 pub mod traffic;
 pub mod use_case;
 
+mod companion;
 mod endpoint;
 pub mod log_source;
 mod series;
@@ -49,7 +50,11 @@ pub static KINDS: &[&Kind] = &[
     &external::blackbox::KIND,
     &external::status_page::KIND,
     &logs::log_file::KIND,
+    &logs::journald::KIND,
+    &logs::loki::KIND,
+    &logs::elasticsearch::KIND,
     &traffic::access_log::KIND,
+    &traffic::traffic::KIND,
     &use_case::journey::KIND,
 ];
 

@@ -6,13 +6,17 @@ pub mod credentials;
 pub mod daemon;
 pub mod dial;
 pub mod dns;
+pub mod elasticsearch;
 pub mod exposition;
 pub mod guard;
 pub mod http;
 pub mod icmp;
+pub mod journal;
+pub mod loki;
 pub mod postgres;
 pub mod process;
 pub mod prometheus;
+pub mod system;
 pub mod tcp;
 pub mod tls;
 

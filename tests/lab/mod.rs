@@ -12,8 +12,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 pub mod alertmanager;
+pub mod answers;
 pub mod blackbox_exporter;
 pub mod dnsmasq;
+pub mod journal;
 pub mod nginx;
 pub mod node_exporter;
 pub mod place;
@@ -27,8 +29,16 @@ pub use server::Server;
 pub const READY: Duration = Duration::from_secs(60);
 
 /// Where Debian's packages put programs; not all of it is in everybody's path.
-const PROGRAM_DIRECTORIES: &[&str] =
-    &["/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/lib/nagios/plugins"];
+const PROGRAM_DIRECTORIES: &[&str] = &[
+    "/usr/local/sbin",
+    "/usr/local/bin",
+    "/usr/sbin",
+    "/usr/bin",
+    "/sbin",
+    "/bin",
+    "/usr/lib/nagios/plugins",
+    "/lib/systemd",
+];
 
 /// The program's full path.
 ///

@@ -19,7 +19,6 @@ use crate::model::source::Diagnostic;
 use crate::model::units::Span;
 use crate::yaml::{Node, Spanned};
 
-mod companion;
 mod observe;
 
 /// What stands under `prometheus:`.
@@ -74,9 +73,6 @@ fn read(node: &Node) -> Result<Arc<dyn Probe>, Diagnostic> {
     let step = config.step.map(|step| step.value.0);
     Ok(Arc::new(Query { endpoint, query: config.query, step, absent_is_healthy }))
 }
-
-/// Prometheus itself forgets a series five minutes after its last sample; what is older than that is not current.
-const AGE_LIMIT: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// The longest query, in bytes.
 const QUERY_LIMIT: usize = 16 * 1024;

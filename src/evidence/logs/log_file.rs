@@ -1,13 +1,16 @@
 //! `log_file`: what the programs wrote into files of their own in the window, and whether they ever wrote that before.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use jiff::SignedDuration;
-use regex::bytes::Regex;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::account::{self, Account, OwnPast};
+use super::line::Format;
+use super::store::Pattern;
+use super::tally::{Rules, Tally, Whose};
 use crate::evidence::endpoint::AbsentMeans;
 use crate::evidence::log_source::{self, LogSource, Opened, Question, TimeConfig, Unfit, show_time};
 use crate::evidence::{Ask, Key, Kind, Looking, Probe, Sees};
@@ -15,32 +18,19 @@ use crate::files::scan::{Coverage, scan};
 use crate::files::timestamp::{micros, timestamp};
 use crate::model::encode::shell_word;
 use crate::model::look::Look;
-use crate::model::measure::{Measure, Type};
 use crate::model::observation::{Observation, UnknownKind};
-use crate::model::units::show_duration;
 use crate::model::value::Measures;
 use crate::model::window::Window;
 use crate::yaml::Spanned;
 
-mod line;
-mod secrets;
-mod tally;
 #[cfg(test)]
 mod tests;
-
-use line::Format;
-use tally::{Rules, Tally, Whose, novelty};
-
-pub use secrets::mask as mask_secrets;
 
 /// What is read of the hour before the window to know what is usual there, in bytes (its newest).
 const BEFORE_BYTES: u64 = 32 * 1024 * 1024;
 
 /// What is read of the same hour yesterday, in bytes.
 const YESTERDAY_BYTES: u64 = 16 * 1024 * 1024;
-
-/// A past of fewer lines than this can't say that something is new.
-const PAST_LINES: u64 = 10;
 
 /// The kind.
 pub static KIND: Kind = Kind {
@@ -104,41 +94,7 @@ With `customer`, a ticket that names a customer is answered for the lines of tha
             meaning: "that a window without any line is no reason to worry, and why",
         },
     ],
-    measures: &[
-        Measure { name: "lines", kind: Type::Number, unit: "count", meaning: "lines in the window" },
-        Measure { name: "matches", kind: Type::Number, unit: "count", meaning: "lines that match" },
-        Measure {
-            name: "matches_per_second",
-            kind: Type::Number,
-            unit: "per second",
-            meaning: "matching lines per second of the window",
-        },
-        Measure {
-            name: "match_ratio",
-            kind: Type::Number,
-            unit: "ratio 0–1",
-            meaning: "share of the lines that match",
-        },
-        Measure {
-            name: "new_templates",
-            kind: Type::Number,
-            unit: "count",
-            meaning: "messages whose template this log was not seen to write before",
-        },
-        Measure { name: "new_error_templates", kind: Type::Number, unit: "count", meaning: "of these, errors" },
-        Measure {
-            name: "last_line_age_seconds",
-            kind: Type::Number,
-            unit: "seconds",
-            meaning: "how long ago the log's last line was written, whatever the window",
-        },
-        Measure {
-            name: "top",
-            kind: Type::List,
-            unit: "texts",
-            meaning: "the most frequent templates, errors first, each with its count",
-        },
-    ],
+    measures: account::MEASURES,
     default_expect: &["new_error_templates == 0"],
     headline: &["lines", "matches"],
     sees: Sees::Past,
@@ -181,24 +137,6 @@ pub struct CustomerConfig {
     pub field: Option<String>,
     /// A regular expression whose one group is the customer.
     pub pattern: Option<String>,
-}
-
-/// A pattern that is compiled when it is first used: thousands of checks would otherwise cost a hundred megabytes.
-#[derive(Debug, Default)]
-struct Pattern {
-    text: String,
-    compiled: OnceLock<Option<Regex>>,
-}
-
-impl Pattern {
-    fn new(key: &'static str, text: &str) -> Result<Self, Unfit> {
-        log_source::pattern(key, text)?;
-        Ok(Pattern { text: text.to_owned(), compiled: OnceLock::new() })
-    }
-
-    fn get(&self) -> Option<&Regex> {
-        self.compiled.get_or_init(|| log_source::pattern("", &self.text).ok()).as_ref()
-    }
 }
 
 /// Reads log files.
@@ -272,24 +210,10 @@ impl Probe for LogFile {
     }
 }
 
-/// What a log wrote before the window.
-#[derive(Default)]
-struct OwnPast {
-    known: BTreeSet<String>,
-    /// What may be remembered: an error only where it is a day old. One of the last hour may belong to the very outage
-    /// that is asked about, and the next ticket about it must still find it new.
-    lasting: BTreeSet<String>,
-}
-
 /// What one reading of the files yields.
 struct Seen {
     coverage: Coverage,
-    tally: Tally,
-    past: Vec<(Window, Tally)>,
-    known: Option<BTreeSet<String>>,
-    /// Templates of the log's own past that may be remembered.
-    usual_words: BTreeSet<String>,
-    why_unknown: Option<String>,
+    account: Account,
 }
 
 impl Inner {
@@ -318,23 +242,9 @@ impl Inner {
         let Opened { snapshot, clock, gate } = opened;
         let mut tally = Tally::new(true);
         let coverage = scan(snapshot, question.window, None, clock, gate, |entry| tally.add(&entry, &rules));
-        let mut known = remembered.filter(|remembered| !remembered.is_empty()).cloned();
-        let (mut why_unknown, mut usual_words) = (None, BTreeSet::new());
-        if gate.halted().is_none() && coverage.lines > 0 {
-            match self.own_past(question, opened) {
-                Ok(own) => {
-                    known.get_or_insert_default().extend(own.known);
-                    usual_words = own.lasting;
-                }
-                Err(why) => why_unknown = Some(why),
-            }
-        }
-        if let Some(remembered) = remembered {
-            // Seen again: it stays remembered.
-            let again = tally.templates().into_iter().map(|shown| shown.text);
-            usual_words.extend(again.filter(|text| remembered.contains(text)));
-        }
-        let mut past = Vec::new();
+        let own = (gate.halted().is_none() && coverage.lines > 0).then(|| self.own_past(question, opened));
+        let mut account = Account { tally, ..Account::default() };
+        account.knows(remembered, own);
         for window in question.past() {
             if gate.halted().is_some() {
                 break;
@@ -346,10 +256,10 @@ impl Inner {
             let coverage = scan(snapshot, window, None, clock, gate, |entry| tally.add(&entry, &rules));
             // A span without a line may be one in which nothing was written down: no sample.
             if coverage.incomplete.is_empty() && tally.alive > 0 {
-                past.push((window, tally));
+                account.past.push((window, tally));
             }
         }
-        Seen { coverage, tally, past, known, usual_words, why_unknown }
+        Seen { coverage, account }
     }
 
     /// The templates that the log wrote in the hour before the window and around the same time yesterday.
@@ -357,102 +267,32 @@ impl Inner {
         // What everybody's lines say is known, whoever the question is about.
         let rules = Rules { customer: None, exclude: None, ..self.rules(question) };
         let Opened { snapshot, clock, gate } = opened;
-        // What was written since the trouble began is no measure of what is usual.
-        let from = question.window.from.min(question.since);
-        let hour = SignedDuration::from_hours(1).max(question.window.length());
-        let before = Window::ending_at(from.saturating_sub(SignedDuration::from_micros(1)).unwrap_or(from), hour);
-        let half = SignedDuration::from_mins(30);
-        let day = question.window.earlier(SignedDuration::from_hours(24));
-        let yesterday = Window::new(
-            day.from.saturating_sub(half).unwrap_or(day.from),
-            day.to.saturating_add(half).unwrap_or(day.to).min(before.from),
-        );
+        let [before, yesterday] = question.just_before();
         let mut own = OwnPast::default();
-        let (mut first, mut lines) = (None, 0);
+        let mut first = None;
         for (window, bytes) in [(before, BEFORE_BYTES), (yesterday, YESTERDAY_BYTES)] {
             let mut tally = Tally::new(true);
             let part = gate.part(bytes * 2);
             let coverage = scan(snapshot, window, Some(bytes), clock, &part, |entry| tally.add(&entry, &rules));
             gate.rejoin(&part, bytes * 2);
             first = first.or(coverage.first);
-            lines += tally.alive;
-            for shown in tally.templates() {
-                if !shown.error || window == yesterday {
-                    own.lasting.insert(shown.text.clone());
-                }
-                own.known.insert(shown.text);
-            }
+            own.add(&tally, window == yesterday);
         }
-        let enough = question.window.length().min(SignedDuration::from_hours(1));
-        let reach = first.map_or(SignedDuration::ZERO, |first| timestamp(first).duration_until(from));
-        if lines < PAST_LINES || reach < enough {
-            return Err(format!(
-                "what is new can't be told: the log has {lines} lines in {} before the window, and needs {PAST_LINES} in {}",
-                show_duration(reach.try_into().unwrap_or_default()),
-                show_duration(enough.try_into().unwrap_or_default())
-            ));
-        }
-        Ok(own)
+        own.enough(question, first.map(timestamp))
     }
 
     fn tell(&self, question: &Question, opened: &Opened, seen: Seen, moved: Option<String>) -> Observation {
-        let Seen { coverage, tally, past, known, usual_words, why_unknown } = seen;
+        let Seen { coverage, account } = seen;
         let last = opened.snapshot.last(&opened.clock, &opened.gate).map(|(at, _)| at);
         let mut measures = Measures::new();
         if let Some(last) = last {
             measures.set("last_line_age_seconds", (micros(question.now) - last).max(0) as f64 / 1e6);
         }
-        let mut notes = log_source::notes(question, opened, &coverage);
         let blindness = log_source::blindness(question, opened, &coverage, moved);
-        let nothing = if question.customer.is_some() { tally.lines == 0 } else { tally.alive == 0 };
+        let nothing = account.is_empty(question);
         let absent = self.source.absent().filter(|_| nothing && blindness.is_none());
-        let mut observation = Observation::answered(Measures::new()).window(question.window);
-        if !nothing || absent.is_some() {
-            measures.set("lines", tally.lines).set("matches", tally.matches);
-            measures.set("matches_per_second", per_second(tally.matches, question.window));
-            if tally.lines > 0 {
-                measures.set("match_ratio", tally.matches as f64 / tally.lines as f64);
-            }
-            let templates = tally.templates();
-            let top: Vec<String> =
-                templates.iter().take(5).map(|shown| format!("{} × {}", shown.count, shown.text)).collect();
-            measures.set("top", top);
-            let news = novelty(&templates, known.as_ref());
-            if known.is_some() || absent.is_some() {
-                measures.set("new_templates", news.new).set("new_error_templates", news.new_errors);
-            } else {
-                notes.extend(why_unknown);
-            }
-            observation = observation.excerpt(news.excerpt);
-            observation.templates = news.remember;
-            observation.templates.extend(usual_words);
-            observation.templates.sort_unstable();
-            observation.templates.dedup();
-        }
-        if let (ordinary, errors @ 1..) | (ordinary @ 1.., errors) = tally.overflow() {
-            notes.push(format!(
-                "a flood of different messages: {} lines found no room among 20000 templates",
-                ordinary + errors
-            ));
-        }
-        if let (Some(first), Some(last)) = (tally.first_match, tally.last_match) {
-            notes.push(format!("first match {}, last {}", show_time(first), show_time(last)));
-        }
-        if let Some(because) = absent {
-            notes.push(format!("no line in the window, which is healthy here: {because}"));
-        }
-        for name in &question.usual {
-            let values = past.iter().filter_map(|(window, tally)| match name.as_str() {
-                "lines" => Some(tally.lines as f64),
-                "matches" => Some(tally.matches as f64),
-                "matches_per_second" => Some(per_second(tally.matches, *window)),
-                "match_ratio" => (tally.lines > 0).then(|| tally.matches as f64 / tally.lines as f64),
-                _ => None,
-            });
-            observation.past.insert(name.clone(), values.collect());
-        }
-        observation.measures = measures;
-        observation.notes = notes;
+        let mut observation = account.tell(question, absent, measures);
+        observation.notes.splice(0..0, log_source::notes(question, opened, &coverage));
         observation.data_until = last.map(timestamp);
         observation.reproduce = Some(self.reproduce(question.window));
         match blindness {
@@ -471,8 +311,4 @@ impl Inner {
         let (from, to) = (show_time(micros(window.from)), show_time(micros(window.to)));
         format!("grep -hE {} {} # the lines of {from} to {to}", shell_word(pattern), self.source.shell_paths())
     }
-}
-
-fn per_second(count: u64, window: Window) -> f64 {
-    count as f64 / window.seconds().max(1e-3)
 }

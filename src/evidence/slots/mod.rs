@@ -19,7 +19,7 @@ mod text;
 mod url;
 
 pub use body::{BodyTemplate, FormTemplate, JsonTemplate};
-pub use promql::PromqlTemplate;
+pub use promql::{LogqlTemplate, PromqlTemplate};
 pub use text::TextTemplate;
 pub use url::UrlTemplate;
 

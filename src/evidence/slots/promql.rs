@@ -1,4 +1,4 @@
-//! Slots in a PromQL expression: a value is a label's value inside double quotes, and nothing else.
+//! Slots in a PromQL or LogQL expression: a value is a label's value inside double quotes, and nothing else.
 
 use serde::{Deserialize, Deserializer};
 
@@ -6,7 +6,7 @@ use super::{FromText, Piece, Pieces, SlotError, value};
 use crate::model::encode;
 use crate::model::params::Params;
 
-/// A PromQL (or LogQL) expression whose slots stand in double-quoted label values of a selector.
+/// A PromQL expression whose slots stand in double-quoted label values of a selector.
 ///
 /// In a regular expression matcher (`=~`, `!~`) the value is escaped as a literal first, so that it matches itself only.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,14 @@ enum Part {
     },
 }
 
+/// The two languages that share their strings, selectors and matchers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Language {
+    Promql,
+    /// Filters of a pipeline compare with texts outside of braces, too: `|= "…"`, `| customer="…"`.
+    Logql,
+}
+
 /// Where in an expression a character stands, as the PromQL lexer sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -40,6 +48,7 @@ enum State {
 }
 
 struct Lexer {
+    language: Language,
     state: State,
     /// Braces open a selector in PromQL, and nothing else.
     braces: usize,
@@ -68,11 +77,12 @@ impl Lexer {
             State::Code => match c {
                 '#' => self.state = State::Comment,
                 '"' | '\'' | '`' => {
-                    let matcher = matches!(self.last, [_, '='] | ['=' | '!', '~']);
+                    let logql = self.language == Language::Logql;
+                    let matcher = matches!(self.last, [_, '='] | ['=' | '!', '~']) || logql && self.last == ['|', '~'];
                     self.state = State::Quoted {
                         quote: c,
                         escaped: false,
-                        value: self.braces > 0 && matcher,
+                        value: (self.braces > 0 || logql) && matcher,
                         regex: self.last[1] == '~',
                     };
                 }
@@ -96,7 +106,15 @@ impl PromqlTemplate {
     /// # Errors
     /// A slot outside of a double-quoted label value; quotes that are not closed.
     pub fn parse(text: &str) -> Result<Self, SlotError> {
-        let mut lexer = Lexer { state: State::Code, braces: 0, last: ['\0', '\0'] };
+        PromqlTemplate::parse_as(Language::Promql, text)
+    }
+
+    fn parse_as(language: Language, text: &str) -> Result<Self, SlotError> {
+        let place = match language {
+            Language::Promql => "a query but in a label's value in double quotes, like {customer=\"{{ name }}\"}",
+            Language::Logql => "a query but in what a filter compares with, in double quotes, like |= \"{{ name }}\"",
+        };
+        let mut lexer = Lexer { language, state: State::Code, braces: 0, last: ['\0', '\0'] };
         let mut parts = Vec::new();
         for piece in Pieces::parse(text)?.iter() {
             match piece {
@@ -109,10 +127,7 @@ impl PromqlTemplate {
                         parts.push(Part::Slot { name: name.clone(), regex });
                     }
                     _ => {
-                        return Err(SlotError::Place {
-                            name: name.clone(),
-                            place: "a query but in a label's value in double quotes, like {customer=\"{{ name }}\"}",
-                        });
+                        return Err(SlotError::Place { name: name.clone(), place });
                     }
                 },
             }
@@ -177,6 +192,63 @@ impl schemars::JsonSchema for PromqlTemplate {
     }
 }
 
+/// A LogQL log query whose slots stand in double quotes behind a matcher: a label's value in the selector, or what a
+/// filter of the pipeline compares with.
+///
+/// The texts of `line_format` and `label_format` are templates of their own, which a value could be read as: a query
+/// with slots can't have them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogqlTemplate(PromqlTemplate);
+
+impl LogqlTemplate {
+    /// Reads and checks a template; whether it is LogQL is for the server to say.
+    ///
+    /// # Errors
+    /// A slot elsewhere than behind a matcher; quotes that are not closed.
+    pub fn parse(text: &str) -> Result<Self, SlotError> {
+        let template = PromqlTemplate::parse_as(Language::Logql, text)?;
+        if !template.params().is_empty() && ["line_format", "label_format"].iter().any(|word| text.contains(word)) {
+            return Err(SlotError::Unfit("a query with parameters can't have line_format or label_format".to_owned()));
+        }
+        Ok(LogqlTemplate(template))
+    }
+
+    /// As it is written.
+    pub fn text(&self) -> &str {
+        self.0.text()
+    }
+
+    pub fn params(&self) -> Vec<String> {
+        self.0.params()
+    }
+
+    /// The query with its values.
+    ///
+    /// # Errors
+    /// A value that is missing.
+    pub fn render(&self, values: &Params) -> Result<String, SlotError> {
+        self.0.render(values)
+    }
+}
+
+impl<'de> Deserialize<'de> for LogqlTemplate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        FromText::read(deserializer, LogqlTemplate::parse, "a query")
+    }
+}
+
+impl schemars::JsonSchema for LogqlTemplate {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "LogqlTemplate".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "description": "LogQL; {{ parameters }} may stand in double quotes behind a matcher or a filter"
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -216,6 +288,31 @@ mod tests {
         ] {
             assert!(PromqlTemplate::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn in_logql_a_filter_compares_with_a_slot() {
+        for good in [
+            r#"{app="{{ c }}"} |= "{{ c }}" != "x{{ c }}" |~ "a {{ c }}" !~ "{{ c }}" | logfmt | customer="{{ c }}""#,
+            r#"{app="shop"} | json | order=~"{{ c }}|x" or order == "{{ c }}""#,
+        ] {
+            assert!(LogqlTemplate::parse(good).is_ok(), "{good}: {:?}", LogqlTemplate::parse(good));
+        }
+        for bad in [
+            "{app=\"x\"} |= `{{ c }}`",
+            "{app=\"x\"} |= {{ c }}",
+            "{app=\"x\"} | pattern \"{{ c }}\"",
+            "{app=\"x\"} | line_format \"{{ c }}\"",
+            "{app=\"x\"} | label_format a=\"{{ c }}\"",
+            "{app=\"x\"} | json | a > \"{{ c }}\"",
+            "{app=\"x\"} # {{ c }}",
+        ] {
+            assert!(LogqlTemplate::parse(bad).is_err(), "{bad}");
+        }
+        let query = LogqlTemplate::parse(r#"{app="shop"} |= "{{ c }}" |~ "{{ c }}""#).unwrap();
+        let rendered = query.render(&params(&[("c", "a.\"} |= \"")])).unwrap();
+        assert_eq!(rendered, r#"{app="shop"} |= "a.\"} |= \"" |~ "a\\.\"\\} \\|= \"""#);
+        assert_eq!(strings(&rendered), ["shop", "a.\"} |= \"", "a\\.\"\\} \\|= \""]);
     }
 
     #[test]

@@ -6,9 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
 use super::super::super::Ask;
+use super::super::super::companion::{self, AGE_LIMIT, Liveness};
 use super::super::super::series::{self, Moment};
-use super::companion::{self, Liveness};
-use super::{AGE_LIMIT, Query};
+use super::Query;
 use crate::model::encode;
 use crate::model::observation::{Observation, Unknown, UnknownKind};
 use crate::model::units::show_duration;

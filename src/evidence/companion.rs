@@ -5,16 +5,19 @@ use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use super::super::super::series;
+use super::series;
 use crate::net::prometheus::selectors::{Reads, Selector};
 use crate::net::prometheus::{Data, NoAnswer, Server};
+
+/// Prometheus itself forgets a series five minutes after its last sample; what is older than that is not current.
+pub const AGE_LIMIT: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// The most selectors of a query, and jobs, that are looked after.
 const FOLLOWED: usize = 4;
 
 /// What the companions say.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Liveness {
+pub struct Liveness {
     /// Of each selector that was asked for: how old its newest sample is, in seconds; `None` where it has none.
     pub ages: Vec<(String, Option<f64>)>,
     /// Of each job that the query names: how many of its targets are up, of how many.
@@ -36,7 +39,7 @@ impl Liveness {
 }
 
 /// Asks how fresh the series are that a query reads, as seen at `at`.
-pub(super) async fn liveness(server: &Server, reads: &Reads, at: Timestamp, deadline: Instant) -> Liveness {
+pub async fn liveness(server: &Server, reads: &Reads, at: Timestamp, deadline: Instant) -> Liveness {
     let selectors: Vec<&Selector> = reads.selectors.iter().take(FOLLOWED).collect();
     let mut jobs: Vec<&str> = Vec::new();
     for job in reads.selectors.iter().filter_map(|selector| selector.job.as_deref()) {
@@ -83,10 +86,10 @@ async fn values(server: &Server, query: &str, at: Timestamp, deadline: Instant) 
 }
 
 /// How long ago the same was asked, in hours: just before, and at the same time of day.
-pub(super) const OFFSETS: [i64; 8] = [1, 2, 3, 23, 24, 25, 47, 48];
+pub const OFFSETS: [i64; 8] = [1, 2, 3, 23, 24, 25, 47, 48];
 
 /// Asks something of each offset, three at once; what has no answer is left out.
-pub(super) async fn earlier<T, F>(ask: impl Fn(SignedDuration) -> F) -> Vec<T>
+pub async fn earlier<T, F>(ask: impl Fn(SignedDuration) -> F) -> Vec<T>
 where
     F: Future<Output = Option<T>>,
 {

@@ -87,6 +87,11 @@ impl Tally {
     }
 
     pub fn add(&mut self, entry: &Entry<'_>, rules: &Rules<'_>) {
+        self.add_at_level(entry, false, rules);
+    }
+
+    /// The same for a line of which it is known from elsewhere that it is an error, or of which nothing is known.
+    pub fn add_at_level(&mut self, entry: &Entry<'_>, error: bool, rules: &Rules<'_>) {
         let line = entry.line;
         if entry.stamp.is_some() {
             self.above = Above::Counted;
@@ -108,7 +113,11 @@ impl Tally {
         if self.miner.is_none() && rules.matching.is_some() {
             return self.matched(entry.at, rules.matching.is_some_and(|matching| matching.is_match(reach)));
         }
-        let said = if entry.stamp.is_some() { Some(line::read(entry, rules.format)) } else { line::continuation(line) };
+        let mut said =
+            if entry.stamp.is_some() { Some(line::read(entry, rules.format)) } else { line::continuation(line) };
+        if let Some(said) = &mut said {
+            said.error |= error;
+        }
         let error = said.as_ref().is_some_and(|said| said.error);
         // A line of a trace counts as a match only by a pattern: its error is the line above.
         let own_error = error && entry.stamp.is_some();

@@ -80,6 +80,11 @@ pub fn field<'a>(line: &'a [u8], path: &[String]) -> Option<Cow<'a, [u8]>> {
     found
 }
 
+/// True for the name or number of a level that is an error, as a field beside the line says it.
+pub fn is_error_level(text: &str) -> bool {
+    level_value(Raw::Text(text.as_bytes())).unwrap_or(false)
+}
+
 fn looks_like_logfmt(line: &[u8]) -> bool {
     static LEVEL: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("level="));
     static MESSAGE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("msg="));
