@@ -47,6 +47,7 @@ pub static KINDS: &[&Kind] = &[
     &external::dns::KIND,
     &logs::log_file::KIND,
     &traffic::access_log::KIND,
+    &traffic::interface::KIND,
     &use_case::journey::KIND,
 ];
 

@@ -5,6 +5,7 @@ mod looking;
 mod alertmanager;
 mod dnsmasq;
 mod host;
+mod interface;
 mod nginx;
 mod plugins;
 mod postgres;
