@@ -55,6 +55,7 @@ pub static KINDS: &[&Kind] = &[
     &logs::elasticsearch::KIND,
     &traffic::access_log::KIND,
     &traffic::traffic::KIND,
+    &traffic::interface::KIND,
     &use_case::journey::KIND,
 ];
 

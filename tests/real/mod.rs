@@ -8,6 +8,7 @@ mod dnsmasq;
 mod elasticsearch;
 mod host;
 mod icmp;
+mod interface;
 mod journald;
 mod loki;
 mod nginx;

@@ -3,3 +3,4 @@
 pub mod access_log;
 #[allow(clippy::module_inception)] // the kind is called like its look
 pub mod traffic;
+pub mod interface;
