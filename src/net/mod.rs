@@ -13,6 +13,7 @@ pub mod process;
 pub mod prometheus;
 pub mod tcp;
 pub mod tls;
+pub mod websocket;
 
 #[cfg(test)]
 pub mod canned;

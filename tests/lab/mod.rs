@@ -19,6 +19,7 @@ pub mod node_exporter;
 pub mod place;
 pub mod prometheus;
 pub mod server;
+pub mod websocket_server;
 
 pub use server::Server;
 

@@ -11,3 +11,4 @@ mod prometheus;
 mod shop_logs;
 mod shop_metrics;
 mod status_page;
+mod websocket;

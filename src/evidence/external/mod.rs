@@ -7,6 +7,7 @@ pub mod icmp;
 pub mod status_page;
 pub mod tcp;
 pub mod tls;
+pub mod websocket;
 
 mod address;
 mod failure;
