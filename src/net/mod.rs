@@ -6,6 +6,7 @@ pub mod daemon;
 pub mod dial;
 pub mod dns;
 pub mod exposition;
+pub mod grpc;
 pub mod guard;
 pub mod http;
 pub mod icmp;

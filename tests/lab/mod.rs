@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 pub mod alertmanager;
 pub mod blackbox_exporter;
 pub mod dnsmasq;
+pub mod grpc_server;
 pub mod nginx;
 pub mod node_exporter;
 pub mod place;

@@ -4,6 +4,7 @@ mod looking;
 
 mod blackbox;
 mod dnsmasq;
+mod grpc;
 mod icmp;
 mod nginx;
 mod plugins;

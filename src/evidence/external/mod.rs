@@ -2,6 +2,7 @@
 
 pub mod blackbox;
 pub mod dns;
+pub mod grpc;
 pub mod http;
 pub mod icmp;
 pub mod status_page;
