@@ -46,6 +46,8 @@ pub static KINDS: &[&Kind] = &[
     &external::tcp::KIND,
     &external::tls::KIND,
     &external::dns::KIND,
+    &external::grpc::KIND,
+    &external::websocket::KIND,
     &external::icmp::KIND,
     &external::blackbox::KIND,
     &external::status_page::KIND,

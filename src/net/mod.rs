@@ -8,6 +8,7 @@ pub mod dial;
 pub mod dns;
 pub mod elasticsearch;
 pub mod exposition;
+pub mod grpc;
 pub mod guard;
 pub mod http;
 pub mod icmp;
@@ -19,6 +20,7 @@ pub mod prometheus;
 pub mod system;
 pub mod tcp;
 pub mod tls;
+pub mod websocket;
 
 #[cfg(test)]
 pub mod canned;

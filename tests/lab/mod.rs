@@ -15,6 +15,7 @@ pub mod alertmanager;
 pub mod answers;
 pub mod blackbox_exporter;
 pub mod dnsmasq;
+pub mod grpc_server;
 pub mod journal;
 pub mod nginx;
 pub mod node_exporter;
@@ -22,6 +23,7 @@ pub mod place;
 pub mod postgres;
 pub mod prometheus;
 pub mod server;
+pub mod websocket_server;
 
 pub use server::Server;
 

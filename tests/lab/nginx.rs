@@ -90,7 +90,7 @@ impl Nginx {
 }
 
 /// An authority and a certificate signed by it, as PEM files.
-fn certificates(directory: &Path, names: &[&str], days: i64) {
+pub fn certificates(directory: &Path, names: &[&str], days: i64) {
     let authority_key = KeyPair::generate().unwrap();
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -2,11 +2,13 @@
 
 pub mod blackbox;
 pub mod dns;
+pub mod grpc;
 pub mod http;
 pub mod icmp;
 pub mod status_page;
 pub mod tcp;
 pub mod tls;
+pub mod websocket;
 
 pub(crate) mod address;
 mod failure;
