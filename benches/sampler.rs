@@ -59,7 +59,8 @@ fn cpu(id: u32) -> f64 {
     let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
     let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
     let ticks: f64 = fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap();
-    ticks / rustix::param::clock_ticks_per_second() as f64
+    let said = Command::new("getconf").arg("CLK_TCK").output().unwrap();
+    ticks / String::from_utf8(said.stdout).unwrap().trim().parse::<f64>().unwrap()
 }
 
 /// MiB: at this moment, and at the most.
