@@ -23,6 +23,7 @@ pub mod logs;
 pub mod traffic;
 pub mod use_case;
 
+mod command;
 mod companion;
 mod endpoint;
 pub mod log_source;
