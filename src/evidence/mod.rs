@@ -57,6 +57,7 @@ pub static KINDS: &[&Kind] = &[
     &traffic::access_log::KIND,
     &traffic::traffic::KIND,
     &use_case::journey::KIND,
+    &use_case::script::KIND,
 ];
 
 /// The kind with this name.
