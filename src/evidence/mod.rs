@@ -23,6 +23,7 @@ pub mod logs;
 pub mod traffic;
 pub mod use_case;
 
+mod command;
 mod companion;
 mod endpoint;
 pub mod log_source;
@@ -59,6 +60,7 @@ pub static KINDS: &[&Kind] = &[
     &traffic::traffic::KIND,
     &traffic::interface::KIND,
     &use_case::journey::KIND,
+    &use_case::script::KIND,
 ];
 
 /// The kind with this name.

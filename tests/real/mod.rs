@@ -16,6 +16,7 @@ mod nginx;
 mod plugins;
 mod postgres;
 mod prometheus;
+mod script;
 mod shop_logs;
 mod shop_metrics;
 mod status_page;
