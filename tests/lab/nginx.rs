@@ -96,6 +96,7 @@ fn certificates(directory: &Path, names: &[&str], days: i64) {
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     authority.distinguished_name.push(rcgen::DnType::CommonName, "Lab authority");
     let authority_certificate = authority.self_signed(&authority_key).unwrap();
+    let authority_pem = authority_key.serialize_pem();
 
     let key = KeyPair::generate().unwrap();
     let mut server = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
@@ -108,6 +109,7 @@ fn certificates(directory: &Path, names: &[&str], days: i64) {
 
     let write = |name: &str, text: String| std::fs::write(directory.join(name), text).unwrap();
     write("ca.pem", authority_certificate.pem());
+    write("ca-key.pem", authority_pem);
     write("chain.pem", certificate.pem());
     write("key.pem", key.serialize_pem());
 }
