@@ -22,6 +22,7 @@ pub mod place;
 pub mod postgres;
 pub mod prometheus;
 pub mod server;
+pub mod smtp;
 
 pub use server::Server;
 

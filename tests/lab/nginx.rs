@@ -89,8 +89,8 @@ impl Nginx {
     }
 }
 
-/// An authority and a certificate signed by it, as PEM files.
-fn certificates(directory: &Path, names: &[&str], days: i64) {
+/// An authority and a certificate signed by it, as PEM files: `ca.pem`, `ca-key.pem`, `chain.pem`, `key.pem`.
+pub fn certificates(directory: &Path, names: &[&str], days: i64) {
     let authority_key = KeyPair::generate().unwrap();
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

@@ -16,6 +16,7 @@ mod postgres;
 mod prometheus;
 mod shop_logs;
 mod shop_metrics;
+mod smtp;
 mod status_page;
 mod systemd;
 mod traffic;
