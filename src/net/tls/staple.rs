@@ -57,7 +57,7 @@ fn answer_for(response: &[u8], serial: &[u8]) -> Option<Staple> {
         return None;
     }
     let mut basic = inside(answer.data, Tag::Sequence)?;
-    let mut data = &*take(&mut basic)?.data;
+    let mut data = take(&mut basic)?.data;
     let mut next = take(&mut data)?;
     if next.class() == Class::ContextSpecific && next.tag() == Tag(0) {
         next = take(&mut data)?;
