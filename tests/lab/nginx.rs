@@ -41,7 +41,7 @@ impl Nginx {
                uwsgi_temp_path tmp-uwsgi;\n scgi_temp_path tmp-scgi;\n\
                log_format timed {LOG_FORMAT};\n access_log access.log timed;\n\
                ssl_protocols TLSv1.2 TLSv1.3;\n ssl_certificate chain.pem;\n ssl_certificate_key key.pem;\n\
-               server {{\n listen 127.0.0.1:{port};\n listen 127.0.0.1:{tls_port} ssl;\n root html;\n\
+               server {{\n listen 127.0.0.1:{port};\n listen 127.0.0.1:{tls_port} ssl http2;\n root html;\n\
                {locations}\n}}\n}}\n"
         );
         let file = place.path().join("nginx.conf");

@@ -116,10 +116,12 @@ async fn http_reports_what_nginx_answers() {
     }
 
     let secure = seen(&nginx, "http", "{ url: \"https://localhost:{tls}/ok\", tls: { ca: \"{ca}\" } }").await;
+    assert_eq!(text(&secure, "http_version"), "HTTP/2", "{secure:?}");
     let days = number(&secure, "certificate_expiry_days");
     assert!((29.9..30.1).contains(&days), "{secure:?}");
     let plain = seen(&nginx, "http", "{ url: \"http://127.0.0.1:{port}/ok\" }").await;
     assert_eq!(text(&plain, "body"), "fine\n", "{plain:?}");
+    assert_eq!(text(&plain, "http_version"), "HTTP/1.1", "{plain:?}");
     let large = seen(&nginx, "http", "{ url: \"http://127.0.0.1:{port}/large.txt\" }").await;
     assert!(large.measures.get("body").is_none() && number(&large, "status") == 200.0, "beyond the cap: {large:?}");
 }
