@@ -19,6 +19,7 @@ mod prometheus;
 mod script;
 mod shop_logs;
 mod shop_metrics;
+mod smtp;
 mod status_page;
 mod systemd;
 mod traffic;
