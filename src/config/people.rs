@@ -6,7 +6,7 @@ use super::{Config, entries, undeclared};
 use crate::model::catalog::Team;
 use crate::model::source::Diagnostic;
 use crate::response::channels::Channels;
-use crate::response::playbook::{Policy, Target};
+use crate::response::playbook::{DeskRule, Policy, Target};
 use crate::yaml::{Keys, Node, Shape, Spanned};
 
 /// Who reads what goes to a channel for no team in particular.
@@ -73,6 +73,16 @@ pub(super) fn policy(
         policy.announce = targets;
     }
     policy
+}
+
+/// What becomes of the verdicts on a desk's tickets.
+pub(super) fn rule(desk: &crate::ticketing::Desk) -> DeskRule {
+    DeskRule {
+        channel: desk.channel(),
+        note: desk.note,
+        public: desk.system.is_public(),
+        first_reply: desk.first_reply,
+    }
 }
 
 fn targets(node: &Node, what: &str, config: &Config, errors: &mut Vec<Diagnostic>) -> Option<Vec<Target>> {

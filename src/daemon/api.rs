@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::access;
 use super::answer::{InPath, InQuery, Refusal, json_body};
 use super::auth::{Identity, Scope};
-use super::{Shared, pages};
+use super::{Shared, intake, pages};
 use crate::model::case::{self, Case, number_text};
 use crate::model::params::Params;
 use crate::model::text::Untrusted;
@@ -57,6 +57,8 @@ pub fn routes() -> Vec<Route> {
         route("GET", "/api/v1/checks/{name}/baseline", Some(Scope::Read), get(account)),
         route("POST", "/api/v1/checks/{name}/run", Some(Scope::Operate), post(run_check)),
         route("GET", "/api/v1/status", Some(Scope::Read), get(status)),
+        // Each system proves itself in its own way: see `intake::hook`.
+        route("POST", "/hooks/{system}", None, post(intake::hook)),
         route("GET", "/metrics", Some(Scope::Read), get(metrics)),
         route("GET", "/healthz", None, get(healthz)),
         route("GET", "/readyz", None, get(readyz)),
@@ -108,7 +110,7 @@ async fn accept(
     let id = fresh_id();
     let ticket = report.accept(now, &id).map_err(|error| Refusal::field(error.field, error.what.clone()))?;
     let deadline = now.checked_add(shared.settings.deadline).unwrap_or(now);
-    let delivery = Delivery { idempotency_key, by: Some(identity.name.clone()) };
+    let delivery = Delivery { idempotency_key, by: Some(identity.name.clone()), id: None };
     let accepted = shared.store.accept(ticket, delivery, now, deadline).await.map_err(|error| {
         tracing::error!(error = %error, "a ticket could not be accepted");
         Refusal::from(error)

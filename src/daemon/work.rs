@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::{Shared, sampler};
 use crate::checks::CheckSet;
+use crate::model::action::{Action, ActionKind};
 use crate::model::case::{Case, Event, number_text};
 use crate::model::look::Outcome;
 use crate::model::memory::Memory;
@@ -17,6 +18,7 @@ use crate::model::window::Window;
 use crate::response::escalation::{Cause, POISONED_AFTER, without_looking};
 use crate::response::next_steps;
 use crate::response::playbook::{Occasion, follow_up};
+use crate::response::reply;
 use crate::store::history::HistoryError;
 use crate::store::{Learned, StoreError};
 use crate::triage::{self, Round, Setting};
@@ -57,6 +59,7 @@ async fn round(shared: &Arc<Shared>, number: u64) -> Result<(), StoreError> {
     }
     let now = (shared.clock)();
     let attempts = shared.store.begin(number, now).await?;
+    first_reply(shared, &case, now).await?;
     let left = now.duration_until(case.deadline_at);
     let left = Duration::try_from(left.max(SignedDuration::ZERO)).unwrap_or_default();
 
@@ -80,6 +83,20 @@ async fn round(shared: &Arc<Shared>, number: u64) -> Result<(), StoreError> {
         }
     };
     decide(shared, &case, round, cause).await
+}
+
+/// The customer hears that somebody looks, where the ticket's desk says so: once, however often the round begins.
+async fn first_reply(shared: &Shared, case: &Case, now: Timestamp) -> Result<(), StoreError> {
+    let Some(rule) = shared.policy.desks.get(&case.ticket.source).filter(|rule| rule.first_reply && case.round == 1)
+    else {
+        return Ok(());
+    };
+    let facts = reply::first(case.number);
+    let (channel, id) = (&rule.channel, &case.ticket.id);
+    let action = Action::at_occasion(case.number, 1, ActionKind::Reply, channel, id, "first reply", facts, now);
+    shared.store.enqueue(vec![action], now).await?;
+    shared.outbox.notify_one();
+    Ok(())
 }
 
 /// A triage under the deadline of the round.

@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::action::Action;
+use super::action::{Action, ActionKind};
 use super::finding::Finding;
 use super::look::{Look, Outcome};
+use super::text::Untrusted;
 use super::ticket::Ticket;
 use super::verdict::Verdict;
 
@@ -80,6 +81,21 @@ pub enum Event {
     Action {
         action: Box<Action>,
     },
+    /// Something happened to the ticket where it lives.
+    Heard {
+        /// `updated`, `commented`, `closed`, `reopened`, `acknowledged`
+        what: String,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        by: Option<Untrusted>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        text: Option<Untrusted>,
+    },
+    /// An action arrived.
+    Reached {
+        kind: ActionKind,
+        channel: String,
+        recipient: String,
+    },
 }
 
 impl Event {
@@ -91,6 +107,8 @@ impl Event {
             Event::Finding { .. } => "finding",
             Event::Verdict { .. } => "verdict",
             Event::Action { .. } => "action",
+            Event::Heard { .. } => "heard",
+            Event::Reached { .. } => "reached",
         }
     }
 }

@@ -3,9 +3,11 @@
 pub mod action;
 pub mod case;
 pub mod catalog;
+pub mod delivery;
 pub mod encode;
 pub mod finding;
 pub mod history;
+pub mod letter;
 pub mod look;
 pub mod measure;
 pub mod memory;

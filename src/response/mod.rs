@@ -8,3 +8,4 @@ pub mod deliver;
 pub mod escalation;
 pub mod next_steps;
 pub mod playbook;
+pub mod reply;
