@@ -16,6 +16,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit};
+use rustix::thread::{CapabilitySet, CapabilitySets};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout};
@@ -34,6 +35,15 @@ pub struct Program {
     pub args: Vec<String>,
     /// Set besides `PATH` and `LANG`.
     pub env: Vec<(String, String)>,
+}
+
+/// Which of this process's capabilities (capabilities(7)) a program inherits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Privileges {
+    /// None; what its own file grants, and this process has as well, it still gets.
+    None,
+    /// CAP_NET_RAW where this process has it, and none besides.
+    RawSockets,
 }
 
 /// What it may use.
@@ -132,11 +142,24 @@ pub fn allowed(path: &Path, list: &[PathBuf]) -> Result<PathBuf, NotRun> {
     Ok(real)
 }
 
-/// Runs a program until its end or the deadline.
+/// Runs a program until its end or the deadline, without privileges.
 ///
 /// # Errors
 /// It could not be started. How it ended is a value.
 pub async fn run(program: &Program, bounds: Bounds, deadline: Instant) -> Result<Ran, NotRun> {
+    run_with(Privileges::None, program, bounds, deadline).await
+}
+
+/// The same with these privileges.
+///
+/// # Errors
+/// As those of [`run`].
+pub async fn run_with(
+    privileges: Privileges,
+    program: &Program,
+    bounds: Bounds,
+    deadline: Instant,
+) -> Result<Ran, NotRun> {
     let started = Instant::now();
     let shown = program.path.display().to_string();
     let failed = |why: String| NotRun::Failed { path: shown.clone(), why };
@@ -146,7 +169,7 @@ pub async fn run(program: &Program, bounds: Bounds, deadline: Instant) -> Result
     // From here on, whatever happens to this future, the directory goes and so do the processes.
     let mut run = Run { child: None, marks: None, directory: Some(directory.clone()) };
 
-    let mut child = spawn(program, &directory, &mark).await.map_err(|error| match error.kind() {
+    let mut child = spawn(program, privileges, &directory, &mark).await.map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => failed("no such program, or its interpreter is missing".to_owned()),
         _ => failed(error.to_string()),
     })?;
@@ -198,7 +221,7 @@ fn mark() -> Result<String, getrandom::Error> {
 
 /// Starts it from a thread of its own: "no new privileges" holds for a thread and what it starts.
 #[allow(clippy::disallowed_methods)] // this is the place with the bounds
-async fn spawn(program: &Program, directory: &Path, mark: &str) -> std::io::Result<Child> {
+async fn spawn(program: &Program, privileges: Privileges, directory: &Path, mark: &str) -> std::io::Result<Child> {
     let mut command = Command::new(&program.path);
     command
         .args(&program.args)
@@ -218,7 +241,7 @@ async fn spawn(program: &Program, directory: &Path, mark: &str) -> std::io::Resu
     let (sender, receiver) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().name("start-program".to_owned()).spawn(move || {
         let _runtime = runtime.enter();
-        let child = match rustix::thread::set_no_new_privs(true) {
+        let child = match rustix::thread::set_no_new_privs(true).and_then(|()| hand_on(privileges)) {
             Ok(()) => command.spawn(),
             Err(error) => Err(error.into()),
         };
@@ -226,6 +249,18 @@ async fn spawn(program: &Program, directory: &Path, mark: &str) -> std::io::Resu
         let _ = sender.send(child);
     })?;
     receiver.await.map_err(std::io::Error::other)?
+}
+
+/// Sets what this thread hands on to what it starts; capabilities are each thread's own.
+fn hand_on(privileges: Privileges) -> rustix::io::Result<()> {
+    rustix::thread::clear_ambient_capability_set()?;
+    let raw = CapabilitySet::NET_RAW;
+    if privileges == Privileges::None || !rustix::thread::capabilities(None)?.permitted.contains(raw) {
+        return Ok(());
+    }
+    // Who may not gain privileges keeps, of what its file or root would give it, what its parent has.
+    rustix::thread::set_capabilities(None, CapabilitySets { effective: raw, permitted: raw, inheritable: raw })?;
+    rustix::thread::configure_capability_in_ambient_set(raw, true)
 }
 
 fn limit(pid: Pid, bounds: Bounds) {
