@@ -358,6 +358,18 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_sampled_is_a_warning() {
+        let text = |param: &str| {
+            format!(
+                "checks:\n- name: a\n  every: 1m\n  http: {{ url: 'http://x/' }}\n  params: {{ account: {param} }}\n"
+            )
+        };
+        let said = |param: &str| document(&text(param)).diagnostics.iter().any(|d| d.message.contains("be sampled"));
+        assert!(said("{ from: ticket.customer }"));
+        assert!(!said("{ from: ticket.customer, default: x1 }"));
+    }
+
+    #[test]
     fn complaints_about_one_file_are_bounded() {
         let text: String = (0..500).map(|number| format!("- name: c{number}\n  nonsense: 1\n")).collect();
         let document = document(&format!("checks:\n{text}"));

@@ -123,6 +123,12 @@ fn read_rest(
         let expressions: Vec<String> = expect.iter().map(|expectation| expectation.that.text().to_owned()).collect();
         parameters::hold_against(&params, &probes, &expressions, errors);
     }
+    if every.is_some() {
+        for (spec, at) in params.iter().filter(|(spec, _)| spec.default.is_none()) {
+            let what = format!("this check can't be sampled: the parameter `{}` has no default", spec.name);
+            errors.push(Diagnostic::warning(at.clone(), what).hint("a synthetic value as `default`, or no `every`"));
+        }
+    }
     let look = look.unwrap_or(set.kind.look);
     let attempts = attempts.or(bad_if.map(|bad_if| bad_if.of)).or(header.attempts).unwrap_or(set.kind.attempts);
     Some(Check {

@@ -139,10 +139,10 @@ fn run_one(
     let here = super::now();
     let now = here.timestamp();
     let length = jiff::SignedDuration::try_from(context.config.triage.default_window).unwrap_or_default();
-    let time = |text: &str| when::parse(text, &here).map_err(Mistyped);
-    let to = until.map(time).transpose()?;
-    let window = match since {
-        Some(text) => Window::new(time(text)?, to.unwrap_or(now)),
+    let from = since.map(|text| when::parse(text, &here)).transpose().map_err(Mistyped)?;
+    let to = until.map(|text| when::until(text, from, &here)).transpose().map_err(Mistyped)?;
+    let window = match from {
+        Some(from) => Window::new(from, to.unwrap_or(now)),
         None => Window::ending_at(to.unwrap_or(now), length),
     };
     let looks = context::looks_runtime()?;

@@ -81,10 +81,11 @@ fn report(args: &Triage) -> anyhow::Result<Report> {
         report.customer = Some(customer.as_str().into());
     }
     let now = super::now();
-    for (text, field) in [(&args.since, &mut report.since), (&args.until, &mut report.until)] {
-        if let Some(text) = text {
-            *field = Some(when::parse(text, &now).map_err(Mistyped)?);
-        }
+    if let Some(text) = &args.since {
+        report.since = Some(when::parse(text, &now).map_err(Mistyped)?);
+    }
+    if let Some(text) = &args.until {
+        report.until = Some(when::until(text, report.since, &now).map_err(Mistyped)?);
     }
     for (name, value) in pairs(&args.params)? {
         report.params.insert(name, value.into());

@@ -50,9 +50,43 @@ pub fn parse(text: &str, now: &Zoned) -> Result<Timestamp, String> {
     Err(format!("not a time: `{text}` (09:00, \"yesterday 14:00\", 15m, 2026-11-22T09:00:00Z)"))
 }
 
+/// Reads the end of a span that began at `since`: a bare `14:20` is the first one after that.
+///
+/// # Errors
+/// As [`parse`].
+pub fn until(text: &str, since: Option<Timestamp>, now: &Zoned) -> Result<Timestamp, String> {
+    let at = parse(text, now)?;
+    let bare = text.contains(':') && !text.contains(['-', ' ']) && text.trim().parse::<Timestamp>().is_err();
+    let Some(since) = since.filter(|_| bare) else { return Ok(at) };
+    let began = since.to_zoned(now.time_zone().clone());
+    let time = at.to_zoned(now.time_zone().clone()).time();
+    let on = |date: jiff::civil::Date| {
+        let zoned = date.to_datetime(time).to_zoned(now.time_zone().clone());
+        zoned.map(|at| at.timestamp()).map_err(|error| error.to_string())
+    };
+    let same_day = on(began.date())?;
+    if same_day >= since { Ok(same_day) } else { on(began.date().tomorrow().map_err(|error| error.to_string())?) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_span_ends_after_it_began() {
+        let now: Zoned = "2026-11-22T10:00:00+01:00[Europe/Berlin]".parse().unwrap();
+        for (since, text, expected) in [
+            (Some("2026-11-21T13:00:00Z"), "14:20", "2026-11-21T13:20:00Z"),
+            (Some("2026-11-20T22:30:00Z"), "00:30", "2026-11-20T23:30:00Z"),
+            (Some("2026-11-21T13:00:00Z"), "today 08:00", "2026-11-22T07:00:00Z"),
+            (Some("2026-11-21T13:00:00Z"), "10m", "2026-11-22T08:50:00Z"),
+            (Some("2026-11-21T13:00:00Z"), "2026-11-21T14:20:00Z", "2026-11-21T14:20:00Z"),
+            (None, "09:30", "2026-11-22T08:30:00Z"),
+        ] {
+            let since = since.map(|since| since.parse().unwrap());
+            assert_eq!(until(text, since, &now).map(|at| at.to_string()), Ok(expected.to_owned()), "{text}");
+        }
+    }
 
     #[test]
     fn times_are_read_as_people_type_them() {

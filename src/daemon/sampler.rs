@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -175,6 +175,8 @@ struct Sampler {
     running: JoinSet<(Arc<str>, Sampled)>,
     under_way: HashSet<Arc<str>>,
     waiting: Vec<(Arc<str>, Sample)>,
+    /// What is being written: a history that is being compacted doesn't hold the turns up.
+    writing: Option<JoinHandle<()>>,
     /// Hashes of templates that the store was told of.
     told: HashMap<Arc<str>, HashSet<u64>>,
     memory: Arc<Memory>,
@@ -191,6 +193,7 @@ pub async fn run(shared: Arc<Shared>, ending: CancellationToken) {
         running: JoinSet::new(),
         under_way: HashSet::new(),
         waiting: Vec::new(),
+        writing: None,
         told: HashMap::new(),
         memory: Arc::default(),
         shared,
@@ -220,13 +223,15 @@ pub async fn run(shared: Arc<Shared>, ending: CancellationToken) {
                 let set = checks.borrow_and_update().clone();
                 sampler.reschedule(&set);
             }
-            _ = flushes.tick() => sampler.flush().await,
+            _ = flushes.tick() => sampler.flush(),
             _ = compactions.tick() => sampler.compact(),
             _ = lessons.tick() => sampler.learn().await,
         }
     }
     sampler.running.abort_all();
-    sampler.flush().await;
+    sampler.written().await;
+    sampler.flush();
+    sampler.written().await;
 }
 
 impl Sampler {
@@ -309,10 +314,24 @@ impl Sampler {
         });
     }
 
-    async fn flush(&mut self) {
-        let batch = std::mem::take(&mut self.waiting);
-        if let Err(error) = self.history.record(batch).await {
-            tracing::warn!(error = %error, "samples were not written");
+    /// Begins to write what waits, unless the last batch is still on its way.
+    fn flush(&mut self) {
+        if self.waiting.is_empty() || self.writing.as_ref().is_some_and(|writing| !writing.is_finished()) {
+            return;
+        }
+        let (history, batch) = (self.history.clone(), std::mem::take(&mut self.waiting));
+        self.writing = Some(tokio::spawn(async move {
+            if let Err(error) = history.record(batch).await {
+                tracing::warn!(error = %error, "samples were not written");
+            }
+        }));
+    }
+
+    /// Waits for the batch that is on its way.
+    async fn written(&mut self) {
+        if let Some(writing) = self.writing.take() {
+            // It says itself what went wrong.
+            let _ = writing.await;
         }
     }
 

@@ -218,7 +218,7 @@ impl<'de> Deserialize<'de> for HeaderText {
         impl<'de> Visitor<'de> for Read {
             type Value = HeaderText;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a header's value, or `{ env: NAME }`, `{ file: path }` for a secret one")
+                f.write_str("a text, or `{ env: NAME }`, `{ file: path }` for a secret")
             }
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<HeaderText, E> {
                 Ok(HeaderText::Plain(text.to_owned()))

@@ -23,6 +23,7 @@ pub mod logs;
 pub mod traffic;
 pub mod use_case;
 
+mod command;
 mod companion;
 mod endpoint;
 pub mod log_source;
@@ -60,6 +61,7 @@ pub static KINDS: &[&Kind] = &[
     &traffic::interface::KIND,
     &traffic::capture::KIND,
     &use_case::journey::KIND,
+    &use_case::script::KIND,
 ];
 
 /// The kind with this name.

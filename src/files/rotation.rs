@@ -108,6 +108,13 @@ impl Held {
     }
 }
 
+impl Member {
+    /// Its first lines, at most 64 KiB; of a compressed file, unpacked.
+    pub fn head(&self) -> &[u8] {
+        &self.head
+    }
+}
+
 impl Snapshot {
     /// Opens what the paths match and what was written since `since`.
     ///

@@ -91,6 +91,16 @@ pub struct Ran {
     pub took: Duration,
 }
 
+/// A file that a program was to leave behind in its directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Left {
+    Bytes(Vec<u8>),
+    /// There is none, or it is no regular file.
+    Nothing,
+    /// It reaches the bound, where the kernel cuts it.
+    TooLong,
+}
+
 /// Why it was not run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotRun {
@@ -147,7 +157,7 @@ pub fn allowed(path: &Path, list: &[PathBuf]) -> Result<PathBuf, NotRun> {
 /// # Errors
 /// It could not be started. How it ended is a value.
 pub async fn run(program: &Program, bounds: Bounds, deadline: Instant) -> Result<Ran, NotRun> {
-    run_with(Privileges::None, program, bounds, deadline).await
+    Ok(run_and_take(Privileges::None, program, bounds, deadline, None).await?.0)
 }
 
 /// The same with these privileges.
@@ -160,6 +170,30 @@ pub async fn run_with(
     bounds: Bounds,
     deadline: Instant,
 ) -> Result<Ran, NotRun> {
+    Ok(run_and_take(privileges, program, bounds, deadline, None).await?.0)
+}
+
+/// Runs a program like [`run`], and takes a file from its directory before that goes: `name` is a file's name, and it has less than
+/// `bounds.file` bytes.
+///
+/// # Errors
+/// It could not be started.
+pub async fn run_for_file(
+    program: &Program,
+    bounds: Bounds,
+    deadline: Instant,
+    name: &str,
+) -> Result<(Ran, Left), NotRun> {
+    run_and_take(Privileges::None, program, bounds, deadline, Some(name)).await
+}
+
+async fn run_and_take(
+    privileges: Privileges,
+    program: &Program,
+    bounds: Bounds,
+    deadline: Instant,
+    file: Option<&str>,
+) -> Result<(Ran, Left), NotRun> {
     let started = Instant::now();
     let shown = program.path.display().to_string();
     let failed = |why: String| NotRun::Failed { path: shown.clone(), why };
@@ -178,7 +212,7 @@ pub async fn run_with(
         return Err(failed("it has no process id".to_owned()));
     };
     let child = run.child.insert(child);
-    run.marks = Some(Marks::new(pid, mark, directory));
+    run.marks = Some(Marks::new(pid, mark, directory.clone()));
     limit(pid, bounds);
 
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
@@ -209,8 +243,36 @@ pub async fn run_with(
         };
         (ended, read.is_none_or(|(out, err)| out || err))
     };
+    let left = match file {
+        Some(name) => {
+            let path = directory.join(name);
+            let taken = tokio::task::spawn_blocking(move || left(&path, bounds.file));
+            taken.await.unwrap_or(Left::Nothing)
+        }
+        None => Left::Nothing,
+    };
     run.finish().await;
-    Ok(Ran { ended, stdout, stderr, truncated, took: started.elapsed() })
+    Ok((Ran { ended, stdout, stderr, truncated, took: started.elapsed() }, left))
+}
+
+/// What lies there. A link is not followed and a pipe not waited for: the program made this and could point it anywhere.
+fn left(path: &Path, limit: u64) -> Left {
+    use std::io::Read as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let flags = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
+    let Ok(file) = std::fs::OpenOptions::new().read(true).custom_flags(flags.bits() as i32).open(path) else {
+        return Left::Nothing;
+    };
+    // A second name of somebody else's file is no file of the program's either.
+    if !file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.nlink() == 1) {
+        return Left::Nothing;
+    }
+    let mut bytes = Vec::new();
+    match file.take(limit).read_to_end(&mut bytes) {
+        Ok(_) if bytes.len() as u64 >= limit => Left::TooLong,
+        Ok(_) => Left::Bytes(bytes),
+        Err(_) => Left::Nothing,
+    }
 }
 
 fn mark() -> Result<String, getrandom::Error> {

@@ -190,6 +190,10 @@ impl Identity {
 pub(crate) enum Says {
     Code(ResponseCode),
     Records(Vec<(u32, RData)>),
+    /// These records, by a server that answers for the zone (AA) and has validated what it says (AD).
+    Certain(Vec<(u32, RData)>),
+    /// No answer, but these in the authority section.
+    Elsewhere(Vec<(u32, RData)>),
     Nothing,
     /// These bytes, after the question's id.
     Raw(Vec<u8>),
@@ -219,6 +223,19 @@ pub(crate) fn reply(asked: &Message, says: Says) -> Option<Vec<u8>> {
         Says::Nothing => return None,
         Says::Raw(bytes) => return Some([&asked.metadata.id.to_be_bytes()[..], &bytes].concat()),
         Says::Code(code) => message.metadata.response_code = code,
+        Says::Elsewhere(records) => {
+            let name = asked.queries[0].name.clone();
+            for (ttl, data) in records {
+                message.add_authority(Record::from_rdata(name.clone(), ttl, data));
+            }
+        }
+        Says::Certain(records) => {
+            message.metadata.authoritative = true;
+            message.metadata.authentic_data = asked.metadata.authentic_data;
+            for (ttl, data) in records {
+                message.add_answer(Record::from_rdata(asked.queries[0].name.clone(), ttl, data));
+            }
+        }
         Says::Records(records) => {
             let name = asked.queries[0].name.clone();
             for (ttl, data) in records {

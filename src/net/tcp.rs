@@ -26,8 +26,12 @@ const PROMPT: Duration = Duration::from_millis(200);
 pub struct Turn {
     /// Waits for a line that matches.
     pub expect: Option<Regex>,
+    /// Waits until these bytes have come, wherever among those that were not read yet.
+    pub expect_bytes: Option<Vec<u8>>,
     /// Sends this and a line end; `$1`, `${name}` are what the last `expect` captured, `$$` is a dollar.
     pub send: Option<String>,
+    /// Sends these bytes as they are.
+    pub send_bytes: Option<Vec<u8>>,
     /// Goes on over TLS.
     pub starttls: bool,
 }
@@ -116,17 +120,21 @@ impl Conversation {
                 let line = heard.line(expect, stream, progress).await?;
                 captured = Some((expect, line));
             }
+            if let Some(bytes) = &turn.expect_bytes {
+                progress.enter(Stage::FirstByte);
+                heard.bytes(bytes, stream, progress).await?;
+            }
             if let Some(send) = &turn.send {
                 progress.enter(Stage::FirstByte);
                 let mut text = filled(send, captured.as_ref());
                 if !text.ends_with('\n') {
                     text.push_str("\r\n");
                 }
-                let sent = async {
-                    stream.write_all(text.as_bytes()).await?;
-                    stream.flush().await
-                };
-                sent.await.map_err(|error| broken(&error, progress))?;
+                say(stream, text.as_bytes()).await.map_err(|error| broken(&error, progress))?;
+            }
+            if let Some(bytes) = &turn.send_bytes {
+                progress.enter(Stage::FirstByte);
+                say(stream, bytes).await.map_err(|error| broken(&error, progress))?;
             }
             if turn.starttls {
                 if plain.is_none() {
@@ -164,14 +172,39 @@ impl Conversation {
             let waited = show_duration(progress.since().elapsed());
             failure.what = match heard.all.len() {
                 0 => format!("no byte in {waited}"),
-                _ => format!("no line as expected in {waited}"),
+                _ => format!("nothing as expected in {waited}"),
             };
         }
         failure
     }
 }
 
+async fn say(stream: &mut dyn Wire, bytes: &[u8]) -> std::io::Result<()> {
+    stream.write_all(bytes).await?;
+    stream.flush().await
+}
+
 impl Heard {
+    /// Up to and with these bytes; those before them are passed over.
+    async fn bytes(&mut self, expect: &[u8], stream: &mut dyn Wire, progress: &mut Progress) -> Result<(), Failure> {
+        loop {
+            let unread = self.all.get(self.read..).unwrap_or_default();
+            if let Some(at) = memchr::memmem::find(unread, expect) {
+                self.read += at + expect.len();
+                return Ok(());
+            }
+            if self.all.len() >= RECEIVED {
+                let what = format!("no bytes as expected in the first {}", show_size(RECEIVED as u64));
+                return Err(progress.fail(Reason::Ours, what));
+            }
+            let mut piece = vec![0; (RECEIVED - self.all.len()).min(4_096)];
+            match stream.read(&mut piece).await.map_err(|error| broken(&error, progress))? {
+                0 => return Err(progress.fail(Reason::Service, "connection closed before bytes as expected came")),
+                came => self.all.extend_from_slice(piece.get(..came).unwrap_or_default()),
+            }
+        }
+    }
+
     /// The next line that matches; those before it are passed over.
     async fn line(
         &mut self,

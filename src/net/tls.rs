@@ -28,9 +28,11 @@ use super::http::{Client, Failure, IpVersion, Reason, Timings, TlsOptions};
 use super::progress::{Progress, Stage};
 
 mod certificate;
+mod staple;
 mod words;
 
-pub use certificate::Certificates;
+pub use certificate::{Certificates, Link};
+pub use staple::{Staple, StapledStatus};
 
 /// Configurations by what they are made from; cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -126,6 +128,10 @@ pub struct Shown {
     pub failure: Option<String>,
     /// `TLSv1.3`
     pub version: Option<&'static str>,
+    /// `TLS13_AES_256_GCM_SHA384`
+    pub cipher: Option<&'static str>,
+    /// What was stapled to the certificate.
+    pub staple: Option<Staple>,
 }
 
 impl TlsConfigs {
@@ -162,6 +168,7 @@ impl TlsConfigs {
         match result {
             Ok(stream) => {
                 shown.version = stream.get_ref().1.protocol_version().and_then(|version| version.as_str());
+                shown.cipher = stream.get_ref().1.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
                 (Ok(stream), shown)
             }
             Err(error) => {
@@ -239,6 +246,7 @@ struct Recorder {
 struct Noted {
     chain: Vec<CertificateDer<'static>>,
     failure: Option<rustls::Error>,
+    staple: Option<Staple>,
 }
 
 impl Recorder {
@@ -246,7 +254,7 @@ impl Recorder {
         let noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
         let certificates = (!noted.chain.is_empty()).then(|| Certificates::read(&noted.chain));
         let failure = noted.failure.as_ref().map(|error| words::certificate(error, name, certificates.as_ref()));
-        Shown { certificates, failure, version: None }
+        Shown { certificates, failure, version: None, cipher: None, staple: noted.staple.clone() }
     }
 
     fn judge<T>(&self, result: Result<T, rustls::Error>, go_on: fn() -> T) -> Result<T, rustls::Error> {
@@ -273,6 +281,7 @@ impl ServerCertVerifier for Recorder {
             let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
             let chain = std::iter::once(end_entity).chain(intermediates);
             noted.chain = chain.map(|certificate| certificate.clone().into_owned()).collect();
+            noted.staple = Staple::read(ocsp_response, Some(end_entity));
         }
         let result = self.inner.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         self.judge(result, ServerCertVerified::assertion)

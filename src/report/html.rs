@@ -102,7 +102,7 @@ pub fn queue(cases: &[Case], troubles: &[String]) -> String {
         page.text(case.ticket.title.raw()).markup("</td><td>");
         page.text(case.ticket.customer.as_ref().map_or("", |name| name.raw())).markup("</td><td>");
         let services = case.verdict.as_ref().map_or(&case.ticket.services, |verdict| &verdict.ticket.services);
-        let at = case.accepted_at.to_string();
+        let at = case.accepted_at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string();
         page.text(&services.join(", ")).markup("</td><td><time datetime=\"").text(&at).markup("\">").text(&at);
         page.markup("</time></td></tr>");
     }

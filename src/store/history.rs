@@ -125,12 +125,12 @@ impl History {
     /// Appends what was sampled.
     ///
     /// # Errors
-    /// [`HistoryError`]
+    /// [`HistoryError`]; also where it holds a quarter more than it may: it can't be compacted then.
     pub async fn record(&self, batch: Vec<(Arc<str>, Sample)>) -> Result<(), HistoryError> {
         if batch.is_empty() {
             return Ok(());
         }
-        self.on(|inner| &inner.writer, move |connection, _| record(connection, &batch)).await
+        self.on(|inner| &inner.writer, move |connection, keep| record(connection, &batch, keep)).await
     }
 
     /// Sorts hours that are over into chunks and summaries, and lets go what is too old or too much. Takes a while:
@@ -248,7 +248,12 @@ fn unpack<T: serde::de::DeserializeOwned>(what: &str, body: &[u8]) -> Option<T> 
 /// A batch: samples with their checks' names.
 type Batch = Vec<(String, Sample)>;
 
-fn record(connection: &mut Connection, batch: &[(Arc<str>, Sample)]) -> Result<(), HistoryError> {
+fn record(connection: &mut Connection, batch: &[(Arc<str>, Sample)], keep: Keep) -> Result<(), HistoryError> {
+    // What goes comes from compacting; should that fail, the disk belongs to the tickets.
+    let held = used(connection)?;
+    if held > keep.size.saturating_add(keep.size / 4) {
+        return Err(HistoryError::Unusable(format!("it holds {held} bytes, and may hold {}", keep.size)));
+    }
     // One row per hour: an hour is compacted as a whole.
     let mut by_hour: BTreeMap<i64, Vec<&(Arc<str>, Sample)>> = BTreeMap::new();
     for sample in batch {
@@ -315,25 +320,12 @@ fn forget(connection: &mut Connection, keep: Keep, now: Timestamp) -> Result<(),
     transaction.execute("DELETE FROM chunk WHERE hour < ?1", [before(keep.hours)])?;
     transaction.execute("DELETE FROM chunk WHERE hour < ?1 AND failures = 0", [before(keep.samples)])?;
     transaction.commit()?;
-    while used(connection)? > keep.size {
-        let oldest: Option<i64> = connection.query_row(
-            "SELECT min(hour) FROM (SELECT min(hour) AS hour FROM chunk UNION ALL SELECT min(hour) FROM summary)",
-            [],
-            |row| row.get(0),
-        )?;
-        let Some(oldest) = oldest else { break };
-        let transaction = connection.transaction()?;
-        transaction.execute("DELETE FROM chunk WHERE hour <= ?1", [oldest])?;
-        // A summary is small and says much: it goes only where no chunk is left to go before it.
-        let chunks: i64 =
-            transaction.query_row("SELECT count(*) FROM (SELECT 1 FROM chunk LIMIT 1)", [], |r| r.get(0))?;
-        if chunks == 0 {
-            transaction.execute("DELETE FROM summary WHERE hour <= ?1", [oldest])?;
-        }
-        transaction.commit()?;
-        if chunks > 0 {
-            let next: Option<i64> = connection.query_row("SELECT min(hour) FROM chunk", [], |row| row.get(0))?;
-            connection.execute("DELETE FROM chunk WHERE hour <= ?1", [next])?;
+    // A summary is small and says much: it goes only where no chunk is left to go before it.
+    for table in ["chunk", "summary"] {
+        while used(connection)? > keep.size {
+            let oldest = connection.query_row(&format!("SELECT min(hour) FROM {table}"), [], |row| row.get(0))?;
+            let Some(oldest): Option<i64> = oldest else { break };
+            connection.execute(&format!("DELETE FROM {table} WHERE hour = ?1"), [oldest])?;
         }
     }
     Ok(())

@@ -23,7 +23,8 @@ use crate::model::window::Window;
 use super::plan::Question;
 use super::scope::{self, Scope};
 
-/// What failed at this share of the samples, and twice at least, was bad; what failed less was odd.
+/// What failed at this share of the samples was bad, if it failed as often in a row as the check tries before it
+/// accuses; what failed less was odd.
 const SHARE: f64 = 0.1;
 /// Between two samples that answered there may be so many turns, or a quarter of the window, before the past has a hole.
 const TURNS: u32 = 3;
@@ -127,8 +128,10 @@ pub(super) fn then(question: &Question, scope: &Scope, memory: &Memory) -> Optio
     let samples = memory.samples.get(check.name.as_ref()).filter(|_| speaks_of(question))?;
     let within: Vec<&Sample> = samples.iter().filter(|s| answered(s) && scope.window.contains(s.at)).collect();
     let bad: Vec<&&Sample> = within.iter().filter(|sample| sample.outcome == Outcome::Bad).collect();
-    let enough = ((within.len() as f64 * SHARE).ceil() as usize).max(2);
-    let outcome = if bad.len() >= enough {
+    let enough = (within.len() as f64 * SHARE).ceil() as usize;
+    let in_a_row = within.chunk_by(|a, b| a.outcome == b.outcome).filter(|run| run[0].outcome == Outcome::Bad);
+    let confirmed = in_a_row.map(<[_]>::len).max().is_some_and(|most| most >= check.attempts.max(2) as usize);
+    let outcome = if confirmed && bad.len() >= enough {
         // What failed is known whatever the holes hide.
         Outcome::Bad
     } else if !covers(check, samples, scope.window) {

@@ -23,6 +23,7 @@ pub mod place;
 pub mod postgres;
 pub mod prometheus;
 pub mod server;
+pub mod smtp;
 pub mod websocket_server;
 
 pub use server::Server;

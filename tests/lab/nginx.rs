@@ -41,7 +41,7 @@ impl Nginx {
                uwsgi_temp_path tmp-uwsgi;\n scgi_temp_path tmp-scgi;\n\
                log_format timed {LOG_FORMAT};\n access_log access.log timed;\n\
                ssl_protocols TLSv1.2 TLSv1.3;\n ssl_certificate chain.pem;\n ssl_certificate_key key.pem;\n\
-               server {{\n listen 127.0.0.1:{port};\n listen 127.0.0.1:{tls_port} ssl;\n root html;\n\
+               server {{\n listen 127.0.0.1:{port};\n listen 127.0.0.1:{tls_port} ssl http2;\n root html;\n\
                {locations}\n}}\n}}\n"
         );
         let file = place.path().join("nginx.conf");
@@ -89,13 +89,14 @@ impl Nginx {
     }
 }
 
-/// An authority and a certificate signed by it, as PEM files.
+/// An authority and a certificate signed by it, as PEM files: `ca.pem`, `ca-key.pem`, `chain.pem`, `key.pem`.
 pub fn certificates(directory: &Path, names: &[&str], days: i64) {
     let authority_key = KeyPair::generate().unwrap();
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     authority.distinguished_name.push(rcgen::DnType::CommonName, "Lab authority");
     let authority_certificate = authority.self_signed(&authority_key).unwrap();
+    let authority_pem = authority_key.serialize_pem();
 
     let key = KeyPair::generate().unwrap();
     let mut server = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
@@ -108,6 +109,7 @@ pub fn certificates(directory: &Path, names: &[&str], days: i64) {
 
     let write = |name: &str, text: String| std::fs::write(directory.join(name), text).unwrap();
     write("ca.pem", authority_certificate.pem());
+    write("ca-key.pem", authority_pem);
     write("chain.pem", certificate.pem());
     write("key.pem", key.serialize_pem());
 }

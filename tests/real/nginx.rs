@@ -116,10 +116,12 @@ async fn http_reports_what_nginx_answers() {
     }
 
     let secure = seen(&nginx, "http", "{ url: \"https://localhost:{tls}/ok\", tls: { ca: \"{ca}\" } }").await;
+    assert_eq!(text(&secure, "http_version"), "HTTP/2", "{secure:?}");
     let days = number(&secure, "certificate_expiry_days");
     assert!((29.9..30.1).contains(&days), "{secure:?}");
     let plain = seen(&nginx, "http", "{ url: \"http://127.0.0.1:{port}/ok\" }").await;
     assert_eq!(text(&plain, "body"), "fine\n", "{plain:?}");
+    assert_eq!(text(&plain, "http_version"), "HTTP/1.1", "{plain:?}");
     let large = seen(&nginx, "http", "{ url: \"http://127.0.0.1:{port}/large.txt\" }").await;
     assert!(large.measures.get("body").is_none() && number(&large, "status") == 200.0, "beyond the cap: {large:?}");
 }
@@ -184,6 +186,70 @@ async fn tls_reads_the_certificate_whether_or_not_it_is_good() {
     }
     let plain = seen(&good, "tls", "{ address: \"127.0.0.1:{port}\" }").await;
     assert!(matches!(&plain.seen, Seen::Failed(fault) if fault.phase == Phase::Tls), "{plain:?}");
+}
+
+/// Runs openssl in the directory of an nginx; what it printed.
+fn openssl(nginx: &Nginx, arguments: &str) -> String {
+    #[allow(clippy::disallowed_methods)] // the lab makes certificates and answers of its own
+    let mut command = std::process::Command::new(crate::lab::program("openssl"));
+    let run = command.args(arguments.split(' ')).current_dir(nginx.server.directory()).output().unwrap();
+    assert!(run.status.success(), "{arguments}: {}", String::from_utf8_lossy(&run.stderr));
+    String::from_utf8(run.stdout).unwrap()
+}
+
+/// What is seen at this time, once it has this status: an old worker goes on until the new one has started.
+async fn stapled(nginx: &Nginx, now: jiff::Timestamp, status: &str) -> Observation {
+    let (port, ca) = (nginx.tls_port, nginx.authority());
+    let settings = format!("{{ address: \"localhost:{port}\", ca: \"{}\" }}", ca.display());
+    let ends = std::time::Instant::now() + crate::lab::READY;
+    loop {
+        let mut ask = ask();
+        ask.now = now;
+        let seen = look("tls", &settings, &ask).await;
+        if text(&seen, "ocsp_status") == status {
+            return seen;
+        }
+        assert!(std::time::Instant::now() < ends, "not {status}: {seen:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tls_tells_the_chain_the_cipher_and_what_is_stapled() {
+    let nginx = Nginx::start("include staple*.conf;");
+    let settings = "{ address: \"localhost:{tls}\", ca: \"{ca}\" }";
+    let first = seen(&nginx, "tls", settings).await;
+    assert_eq!((text(&first, "ocsp_status").as_str(), text(&first, "ocsp_stapled").as_str()), ("none", "false"));
+    assert_eq!(number(&first, "chain_length"), 1.0, "{first:?}");
+    assert_eq!(text(&first, "version"), "TLSv1.3", "{first:?}");
+    assert!(text(&first, "cipher").starts_with("TLS13_"), "{first:?}");
+
+    // The authority's whole database is one line, and it answers for it offline.
+    let place = nginx.server.directory();
+    let serial = openssl(&nginx, "x509 -in chain.pem -noout -serial");
+    let serial = serial.trim().trim_start_matches("serial=");
+    openssl(&nginx, "ocsp -issuer ca.pem -cert chain.pem -no_nonce -reqout request.der");
+    let mut chain = std::fs::read_to_string(place.join("chain.pem")).unwrap();
+    chain += &std::fs::read_to_string(place.join("ca.pem")).unwrap();
+    std::fs::write(place.join("chain.pem"), chain).unwrap();
+    std::fs::write(place.join("staple.conf"), "ssl_stapling on;\nssl_stapling_file answer.der;\n").unwrap();
+    for (line, status) in [
+        (format!("V\t990101000000Z\t\t{serial}\tunknown\t/CN=x\n"), "good"),
+        (format!("R\t990101000000Z\t260101000000Z\t{serial}\tunknown\t/CN=x\n"), "revoked"),
+        ("V\t990101000000Z\t\t7777\tunknown\t/CN=x\n".to_owned(), "unknown"),
+    ] {
+        std::fs::write(place.join("index.txt"), line).unwrap();
+        let signer = "-rsigner ca.pem -rkey ca-key.pem -CA ca.pem";
+        openssl(&nginx, &format!("ocsp -index index.txt {signer} -reqin request.der -respout answer.der -ndays 7"));
+        nginx.server.signal(rustix::process::Signal::HUP);
+        let now = stapled(&nginx, ask().now, status).await;
+        assert_eq!(text(&now, "ocsp_stapled"), "true", "{now:?}");
+        assert_eq!(number(&now, "chain_length"), 2.0, "{now:?}");
+        assert!(text(&now, "chain").contains("Lab authority"), "{now:?}");
+        assert!(!text(&now, "expires_first").contains("Lab authority"), "{now:?}");
+        // What was true for a week says nothing after two; a revocation lasts.
+        let later = ask().now.checked_add(jiff::SignedDuration::from_hours(14 * 24)).unwrap();
+        stapled(&nginx, later, if status == "revoked" { status } else { "expired" }).await;
+    }
 }
 
 #[test]

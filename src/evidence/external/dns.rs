@@ -35,8 +35,16 @@ named. Over UDP the question is sent again each second until something comes, an
 long. The name is taken as it stands, without search domains. `localhost` is answered here, as RFC 6761 asks.
 
 Any answer is an answer: `rcode` says which. `answers` are the data of the records of the asked type, as a zone file
-writes them; those of a CNAME on the way are left out. DNSSEC isn't validated here: `authenticated` is what the server
-says (its AD flag).
+writes them; those of a CNAME on the way are left out. Types that people ask about are A, AAAA, CNAME, MX, NS, TXT, SOA,
+CAA and SRV; PTR, SVCB, HTTPS, TLSA and others work as well.
+
+`authoritative` is the server's AA flag: it answers for a zone of its own. Whether each of a zone's name servers does is
+asked with `server` and `recursion: false`: one that has lost the zone then refuses, or sends elsewhere with an empty
+answer (`authority` says where).
+
+DNSSEC isn't validated here: `authenticated` is what the server says (its AD flag), and worth as much as the way to it. A
+validating resolver answers SERVFAIL for a name whose signatures don't hold, which the default forbids already; that a
+zone is signed and the resolver validates is `expect: [ authenticated ]`.
 
 Bad: what the expectations forbid, by default every code but NOERROR and an empty answer. A `server` that is named is
 the service that is probed: that it refuses, stays silent or answers unreadably is bad as well.
@@ -53,6 +61,12 @@ Parameters can't stand here.",
             default: Some("this host's name servers"),
             meaning: "who is asked",
         },
+        Key {
+            name: "recursion",
+            takes: "true or false",
+            default: Some("true"),
+            meaning: "whether the server is to ask others for us (the RD flag)",
+        },
         Key { name: "transport", takes: "udp or tcp", default: Some("udp"), meaning: "how the question travels" },
     ],
     measures: &[
@@ -60,7 +74,14 @@ Parameters can't stand here.",
         measure("answers", Type::List, "list of texts", "the data of the records of the asked type"),
         measure("ttl_seconds", Type::Number, "seconds", "the smallest TTL of the answer; absent without records"),
         measure("duration_seconds", Type::Number, "seconds", "from the question to the answer"),
-        measure("authenticated", Type::Bool, "true or false", "the server says that it has validated the answer"),
+        measure("authenticated", Type::Bool, "true or false", "the server says that it has validated the answer (AD)"),
+        measure("authoritative", Type::Bool, "true or false", "the server answers for a zone of its own (AA)"),
+        measure(
+            "authority",
+            Type::List,
+            "list of texts",
+            "name, type and data of the authority section: a zone's SOA beside an empty answer, a referral's name servers",
+        ),
     ],
     default_expect: &["rcode == \"NOERROR\" && size(answers) > 0"],
     headline: &["rcode", "answers", "duration_seconds"],
@@ -80,8 +101,14 @@ struct Config {
     record_type: String,
     #[serde(default)]
     server: Option<Server>,
+    #[serde(default = "yes")]
+    recursion: bool,
     #[serde(default)]
     transport: Over,
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn a() -> String {
@@ -126,8 +153,9 @@ fn read(node: &Node) -> Result<Arc<dyn Probe>, Diagnostic> {
         Over::Tcp => Transport::Tcp,
     };
     Question::new(&config.name, "A", transport).map_err(|what| Diagnostic::error(at("name"), what))?;
-    let question = Question::new(&config.name, &config.record_type, transport)
-        .map_err(|what| Diagnostic::error(at("type"), what).hint("A, AAAA, CNAME, MX, NS, SOA, SRV, TXT, …"))?;
+    let mut question = Question::new(&config.name, &config.record_type, transport)
+        .map_err(|what| Diagnostic::error(at("type"), what).hint("A, AAAA, CNAME, MX, NS, TXT, SOA, CAA, SRV, …"))?;
+    question.recursion = config.recursion;
     let record_type = config.record_type.to_ascii_uppercase();
     Ok(Arc::new(Dns { name: config.name, record_type, question, server: config.server.map(|server| server.0) }))
 }
@@ -229,12 +257,19 @@ impl Dns {
             .filter(|record| record.record_type == self.record_type || self.record_type == "ANY")
             .map(|record| encode::terminal(&record.data))
             .collect();
+        let authority: Vec<_> = answer
+            .authority
+            .iter()
+            .map(|record| encode::terminal(&format!("{} {} {}", record.name, record.record_type, record.data)))
+            .collect();
         let mut measures = Measures::new();
         measures
             .set("rcode", answer.rcode.clone())
             .set("answers", ours)
             .set("duration_seconds", took.as_secs_f64())
-            .set("authenticated", answer.authenticated);
+            .set("authenticated", answer.authenticated)
+            .set("authoritative", answer.authoritative)
+            .set("authority", authority);
         if let Some(ttl) = answer.records.iter().map(|record| record.ttl).min() {
             measures.set("ttl_seconds", ttl);
         }
@@ -258,7 +293,9 @@ impl Dns {
             .set("rcode", "NOERROR")
             .set("answers", answers)
             .set("duration_seconds", 0.0)
-            .set("authenticated", false);
+            .set("authenticated", false)
+            .set("authoritative", false)
+            .set("authority", Vec::<String>::new());
         Observation::answered(measures).note("answered here, as RFC 6761 asks for localhost; no name server was asked")
     }
 
@@ -292,6 +329,9 @@ impl Dns {
         }
         if self.question.transport == Transport::Tcp {
             line += " +tcp";
+        }
+        if !self.question.recursion {
+            line += " +norecurse";
         }
         format!("{line} {} {}", shell_word(&self.name), shell_word(&self.record_type))
     }

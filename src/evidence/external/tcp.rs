@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 
 use super::address::Address;
 use super::failure::{self, measure};
@@ -34,7 +34,9 @@ pub static KIND: Kind = Kind {
 Connects, over TLS where `tls` is given, and holds the dialogue in order. A turn waits for a line that matches `expect`
 (a regular expression; lines before it are passed over, a prompt without a line end counts once nothing follows it),
 then sends `send` with a line end, then goes on over TLS where it says `starttls: true`. What the last `expect` captured
-can be sent back: `$1`, `${name}`; `$$` is a dollar sign.
+can be sent back: `$1`, `${name}`; `$$` is a dollar sign. Protocols without lines are spoken in bytes, written as pairs of
+hexadecimal digits: `expect_bytes` waits until they have come, wherever, and `send_bytes` sends them as they are. The
+example has dialogues for SMTP, IMAP, FTP and LDAP.
 
 Bad: the name doesn't resolve, the service refuses, resets, fails TLS, closes before an expected line came, or no such
 line comes within the time of the check.
@@ -52,7 +54,7 @@ Parameters can't stand here.",
         },
         Key {
             name: "dialogue",
-            takes: "list of { expect: regular expression, send: text, starttls: true }",
+            takes: "list of { expect: regular expression, expect_bytes: hex, send: text, send_bytes: hex, starttls: true }",
             default: Some("none"),
             meaning: "what is expected and said, turn by turn",
         },
@@ -90,8 +92,41 @@ struct Config {
 #[serde(default, deny_unknown_fields)]
 struct DialogueTurn {
     expect: Option<Pattern>,
+    expect_bytes: Option<Bytes>,
     send: Option<String>,
+    send_bytes: Option<Bytes>,
     starttls: bool,
+}
+
+/// At least one byte, written as pairs of hexadecimal digits with blanks or colons between them or none.
+#[derive(Debug)]
+struct Bytes(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let digits: Vec<u8> = text.bytes().filter(|byte| !matches!(byte, b' ' | b':')).collect();
+        let pairs = digits.chunks(2).map(|pair| match pair {
+            [high, low] => {
+                let digit = |byte: u8| char::from(byte).to_digit(16);
+                u8::try_from(digit(*high)? * 16 + digit(*low)?).ok()
+            }
+            _ => None,
+        });
+        match pairs.collect::<Option<Vec<u8>>>() {
+            Some(bytes) if !bytes.is_empty() => Ok(Bytes(bytes)),
+            _ => Err(de::Error::custom("bytes are pairs of hexadecimal digits, such as \"0a0100\"")),
+        }
+    }
+}
+
+impl schemars::JsonSchema for Bytes {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "HexBytes".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "pattern": "^([ :]*[0-9a-fA-F]{2})+[ :]*$" })
+    }
 }
 
 fn read(node: &Node) -> Result<Arc<dyn Probe>, Diagnostic> {
@@ -101,7 +136,12 @@ fn read(node: &Node) -> Result<Arc<dyn Probe>, Diagnostic> {
         return Err(Diagnostic::error(at("dialogue"), format!("a dialogue has at most {TURNS} turns")));
     }
     for turn in &config.dialogue {
-        if turn.expect.is_none() && turn.send.is_none() && !turn.starttls {
+        if turn.expect.is_some() && turn.expect_bytes.is_some() || turn.send.is_some() && turn.send_bytes.is_some() {
+            let message = "a turn of a dialogue expects and sends lines or bytes, not both";
+            return Err(Diagnostic::error(at("dialogue"), message));
+        }
+        let speaks = turn.send.is_some() || turn.send_bytes.is_some() || turn.starttls;
+        if turn.expect.is_none() && turn.expect_bytes.is_none() && !speaks {
             let message = "a turn of a dialogue says expect, send or starttls";
             return Err(Diagnostic::error(at("dialogue"), message));
         }
@@ -134,7 +174,9 @@ impl Tcp {
                 .iter()
                 .map(|turn| Turn {
                     expect: turn.expect.as_ref().map(|pattern| pattern.0.clone()),
+                    expect_bytes: turn.expect_bytes.as_ref().map(|bytes| bytes.0.clone()),
                     send: turn.send.clone(),
+                    send_bytes: turn.send_bytes.as_ref().map(|bytes| bytes.0.clone()),
                     starttls: turn.starttls,
                 })
                 .collect(),

@@ -16,7 +16,7 @@ use crate::model::observation::Observation;
 use crate::model::source::Diagnostic;
 use crate::model::value::Measures;
 use crate::net::budget::Budget;
-use crate::net::tls::{Handshake, Report};
+use crate::net::tls::{Handshake, Report, Staple, StapledStatus};
 use crate::yaml::Node;
 
 /// The kind's entry in the registry.
@@ -34,7 +34,16 @@ there is no handshake at all: the name doesn't resolve, the service refuses, res
 Unknown: our resolver doesn't answer, a guard of ours forbids the address, the target's budget left no time, the CA file
 can't be read.
 
-Revocation isn't asked for. Parameters can't stand here.",
+`chain` are the certificates as the server shows them, its own first: a chain of one, of an issuer that isn't a root,
+verifies in browsers that know the issuer from elsewhere and fails in everything else. `expiry_days` counts to the
+earliest expiry among them, and `expires_first` says whose that is.
+
+Revocation isn't asked for. Where the server staples its issuer's answer (OCSP), `ocsp_status` is what that says: `good`,
+`revoked`, `unknown` (the issuer doesn't know the certificate), `expired` (its time of validity has passed), `invalid`
+(unreadable, a refusal, or about another certificate); `none` where nothing is stapled. The answer's signature isn't
+verified. For a server that is to staple, expect `ocsp_stapled` and that the status is good.
+
+Parameters can't stand here.",
     keys: &[
         Key { name: "address", takes: "host:port", default: None, meaning: "where to shake hands" },
         Key {
@@ -63,7 +72,13 @@ Revocation isn't asked for. Parameters can't stand here.",
         measure("not_after", Type::Text, "RFC 3339", "when the server's own certificate expires"),
         measure("names", Type::List, "list of texts", "the names and addresses that the certificate is for"),
         measure("version", Type::Text, "text", "`TLSv1.3`, `TLSv1.2`"),
+        measure("cipher", Type::Text, "text", "the cipher suite that was agreed on: `TLS13_AES_256_GCM_SHA384`"),
         measure("issuer", Type::Text, "text", "who vouches for the server's own certificate"),
+        measure("chain", Type::List, "list of texts", "the certificates' subjects as shown, at most 16"),
+        measure("chain_length", Type::Number, "count", "how many certificates the server shows"),
+        measure("expires_first", Type::Text, "text", "the subject of the chain's certificate that expires first"),
+        measure("ocsp_stapled", Type::Bool, "true or false", "an OCSP answer was stapled to the certificate"),
+        measure("ocsp_status", Type::Text, "text", "good, revoked, unknown, expired, invalid, or none"),
     ],
     default_expect: &["verified"],
     headline: &["verified", "expiry_days"],
@@ -132,6 +147,9 @@ fn answered(report: &Report, ask: &Ask) -> Observation {
     if let Some(version) = report.shown.version {
         measures.set("version", version.replace('_', "."));
     }
+    if let Some(cipher) = report.shown.cipher {
+        measures.set("cipher", cipher);
+    }
     if let Some(shown) = &report.shown.certificates {
         if let Some(expiry) = shown.expiry {
             measures.set("expiry_days", ask.now.duration_until(expiry).as_secs_f64() / 86_400.0);
@@ -141,8 +159,30 @@ fn answered(report: &Report, ask: &Ask) -> Observation {
         }
         let names: Vec<_> = shown.names.iter().map(|name| encode::terminal(name)).collect();
         measures.set("names", names).set("issuer", encode::terminal(&shown.issuer));
+        let subjects: Vec<_> = shown.chain.iter().map(|link| encode::terminal(&link.subject)).collect();
+        measures.set("chain", subjects).set("chain_length", shown.chain_length as u64);
+        if let Some(first) =
+            shown.chain.iter().filter(|link| link.not_after.is_some()).min_by_key(|link| link.not_after)
+        {
+            measures.set("expires_first", encode::terminal(&first.subject));
+        }
+        measures.set("ocsp_stapled", report.shown.staple.is_some());
+        measures.set("ocsp_status", ocsp_status(report.shown.staple.as_ref(), ask));
     }
     Observation::answered(measures).took(report.timings.total)
+}
+
+fn ocsp_status(staple: Option<&Staple>, ask: &Ask) -> &'static str {
+    let Some(staple) = staple else { return "none" };
+    let outdated = staple.next_update.is_some_and(|next| next < ask.now);
+    match staple.status {
+        StapledStatus::Invalid => "invalid",
+        // Revoked stays revoked.
+        StapledStatus::Revoked => "revoked",
+        StapledStatus::Good | StapledStatus::Unknown if outdated => "expired",
+        StapledStatus::Good => "good",
+        StapledStatus::Unknown => "unknown",
+    }
 }
 
 #[cfg(test)]

@@ -1,13 +1,12 @@
 //! Kind `plugin`: a Nagios plugin, run with bounds; its exit code, text and performance data.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::super::slots::{self, SlotError, TextTemplate};
+use super::super::command::{self, Command, Sample};
 use super::super::{Ask, Key, Kind, Looking, Probe, Sees};
 use crate::model::encode;
 use crate::model::look::Look;
@@ -16,7 +15,7 @@ use crate::model::observation::{Observation, Unknown, UnknownKind};
 use crate::model::source::Diagnostic;
 use crate::model::units::show_duration;
 use crate::model::value::Measures;
-use crate::net::process::{self, Bounds, Ended, NotRun, Program, Ran};
+use crate::net::process::{self, Bounds, Ended, Program, Ran};
 use crate::yaml::{Node, Spanned};
 
 mod output;
@@ -34,49 +33,15 @@ struct Config {
 /// A plugin and its arguments.
 #[derive(Debug)]
 struct Plugin {
-    path: PathBuf,
-    arguments: Vec<TextTemplate>,
+    command: Command,
 }
 
-/// The most arguments of a command.
-const ARGUMENTS: usize = 128;
+const SAMPLE: Sample =
+    Sample { command: "[ /usr/lib/nagios/plugins/check_disk, -w, 10% ]", directory: "/usr/lib/nagios/plugins" };
 
 fn read(node: &Node) -> Result<Arc<dyn Probe>, Diagnostic> {
     let config: Config = node.read()?;
-    let Some((program, arguments)) = config.command.value.split_first() else {
-        return Err(Diagnostic::error(config.command.at, "the command is empty")
-            .hint("command: [ /usr/lib/nagios/plugins/check_disk, -w, 10% ]"));
-    };
-    if slots::without_slots(&program.value).is_err() {
-        return Err(Diagnostic::error(program.at.clone(), "a parameter can't choose the program"));
-    }
-    let path = PathBuf::from(&program.value);
-    if !path.is_absolute() {
-        return Err(Diagnostic::error(program.at.clone(), "the program is not an absolute path")
-            .hint(format!("for example /usr/lib/nagios/plugins/{}", encode::terminal(&program.value))));
-    }
-    if path.components().any(|part| matches!(part, std::path::Component::ParentDir)) || program.value.contains('\0') {
-        return Err(Diagnostic::error(program.at.clone(), "the program's path can't hold `..`"));
-    }
-    if arguments.len() > ARGUMENTS {
-        return Err(Diagnostic::error(config.command.at, format!("more than {ARGUMENTS} arguments")));
-    }
-    let mut templates = Vec::new();
-    for argument in arguments {
-        let template = TextTemplate::parse(&argument.value)
-            .map_err(|error| Diagnostic::error(argument.at.clone(), error.to_string()))?;
-        if !template.params().is_empty() && !is_one_slot(&argument.value) {
-            return Err(Diagnostic::error(argument.at.clone(), "a parameter must be a whole argument")
-                .hint("split it: [ …, -H, \"{{ host }}\" ]"));
-        }
-        templates.push(template);
-    }
-    Ok(Arc::new(Plugin { path, arguments: templates }))
-}
-
-/// True for `{{ name }}` and nothing around it.
-fn is_one_slot(text: &str) -> bool {
-    text.starts_with("{{") && text.find("}}") == text.len().checked_sub(2)
+    Ok(Arc::new(Plugin { command: Command::read(config.command, SAMPLE)? }))
 }
 
 impl Probe for Plugin {
@@ -92,12 +57,11 @@ impl Probe for Plugin {
     }
 
     fn system(&self) -> String {
-        let words = self.arguments.iter().map(|argument| encode::shell_word(argument.text()));
-        std::iter::once(self.name()).chain(words).collect::<Vec<_>>().join(" ")
+        self.command.shown()
     }
 
     fn params(&self) -> Vec<String> {
-        let mut names: Vec<String> = self.arguments.iter().flat_map(TextTemplate::params).collect();
+        let mut names: Vec<String> = self.command.params().collect();
         names.sort();
         names.dedup();
         names
@@ -105,58 +69,28 @@ impl Probe for Plugin {
 }
 
 impl Plugin {
-    /// The program's own name, for what is said of it.
-    fn name(&self) -> String {
-        encode::terminal(&self.path.file_name().unwrap_or(self.path.as_os_str()).to_string_lossy())
-    }
-
     async fn run(&self, ask: &Ask) -> Result<Observation, Unknown> {
-        let path = process::allowed(&self.path, &ask.tools.programs).map_err(|not_run| unknown(&not_run))?;
-        let args = self.bind(ask)?;
-        let by_hand: Vec<String> = std::iter::once(self.path.to_string_lossy().into_owned())
-            .chain(args.iter().cloned())
-            .map(|word| encode::shell_word(&word))
-            .collect();
+        let declared = &self.command.path;
+        let path = process::allowed(declared, &ask.tools.programs).map_err(|not_run| command::unknown(&not_run))?;
+        let args = self.command.bind(&ask.params)?;
+        let by_hand = command::by_hand(declared, &args);
         let left = ask.deadline.saturating_duration_since(Instant::now());
         // Ending it takes a moment; the answer is to be ready before the caller gives up.
         let deadline = ask.deadline - (left / 5).min(Duration::from_millis(500));
-        let program = Program { path, called: Some(self.path.clone()), args, env: Vec::new() };
+        let program = Program { path, called: Some(declared.clone()), args, env: Vec::new() };
         let observation = match process::run(&program, Bounds::default(), deadline).await {
             Ok(ran) => self.weigh(&ran),
             Err(not_run) => {
-                let unknown = unknown(&not_run);
+                let unknown = command::unknown(&not_run);
                 Observation::blind(unknown.kind, unknown.why)
             }
         };
-        Ok(observation.reproduce(by_hand.join(" ")))
-    }
-
-    fn bind(&self, ask: &Ask) -> Result<Vec<String>, Unknown> {
-        let mut args = Vec::with_capacity(self.arguments.len());
-        let mut options_are_over = false;
-        for argument in &self.arguments {
-            let value = argument.render(&ask.params).map_err(|error| {
-                let kind = match error {
-                    SlotError::Missing(_) => UnknownKind::MissingParam,
-                    _ => UnknownKind::Refused,
-                };
-                Unknown::new(kind, error.to_string())
-            })?;
-            let is_slot = !argument.params().is_empty();
-            if is_slot && !options_are_over && value.starts_with('-') {
-                let why =
-                    format!("the value of `{}` begins with `-` and would be an option", argument.params().join(", "));
-                return Err(Unknown::new(UnknownKind::Refused, why));
-            }
-            options_are_over |= !is_slot && value == "--";
-            args.push(value);
-        }
-        Ok(args)
+        Ok(observation.reproduce(by_hand))
     }
 
     /// Exit codes 0, 1 and 2 are answers; everything else says that the plugin could not look.
     fn weigh(&self, ran: &Ran) -> Observation {
-        let name = self.name();
+        let name = self.command.name();
         let printed = String::from_utf8_lossy(&ran.stdout);
         let output = Output::read(&printed);
         let complaint = String::from_utf8_lossy(&ran.stderr);
@@ -194,14 +128,6 @@ impl Plugin {
         let excerpt: Vec<String> = parts.iter().filter(|p| !p.is_empty()).map(|p| encode::terminal_lines(p)).collect();
         observation.excerpt(excerpt.join("\n"))
     }
-}
-
-fn unknown(not_run: &NotRun) -> Unknown {
-    let kind = match not_run {
-        NotRun::Refused { .. } => UnknownKind::Refused,
-        NotRun::Failed { .. } => UnknownKind::Unreachable,
-    };
-    Unknown::new(kind, encode::terminal(&not_run.to_string()))
 }
 
 /// A Nagios plugin.

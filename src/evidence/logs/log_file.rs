@@ -242,7 +242,10 @@ impl Inner {
         let Opened { snapshot, clock, gate } = opened;
         let mut tally = Tally::new(true);
         let coverage = scan(snapshot, question.window, None, clock, gate, |entry| tally.add(&entry, &rules));
-        let own = (gate.halted().is_none() && coverage.lines > 0).then(|| self.own_past(question, opened));
+        // What the memory knows need not be looked for in the log's own past, which takes longer than the window.
+        let familiar = remembered.is_some_and(|remembered| tally.is_familiar(remembered));
+        let worth = gate.halted().is_none() && coverage.lines > 0 && !familiar;
+        let own = worth.then(|| self.own_past(question, opened));
         let mut account = Account { tally, ..Account::default() };
         account.knows(remembered, own);
         for window in question.past() {

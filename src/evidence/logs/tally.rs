@@ -186,6 +186,14 @@ pub struct Novelty {
     pub remember: Vec<String>,
 }
 
+impl Tally {
+    /// True where every message is among these: then no past can make any of them new or known.
+    pub fn is_familiar(&self, known: &BTreeSet<String>) -> bool {
+        let known = Known(known);
+        !known.0.is_empty() && self.overflow() == (0, 0) && self.templates().iter().all(|shown| known.has(&shown.text))
+    }
+}
+
 /// Compares; without a past nothing is called new.
 pub fn novelty(templates: &[Shown<'_>], known: Option<&BTreeSet<String>>) -> Novelty {
     let mut novelty = Novelty::default();

@@ -17,13 +17,16 @@ use crate::model::value::Measures;
 use crate::model::window::Window;
 use crate::yaml::Spanned;
 
+mod columns;
 mod custom;
 mod json;
+mod proxies;
 mod request;
 mod tally;
 #[cfg(test)]
 mod tests;
 
+use columns::Columns;
 use custom::Custom;
 use json::{FieldsConfig, Names};
 use request::Form;
@@ -42,8 +45,11 @@ pub static KIND: Kind = Kind {
 how many ended in 5xx (`error_ratio`) or 4xx (`client_error_ratio`, never bad by itself), how long they took.
 
 Common and combined logs are read as they are, with a virtual host before them and a request time behind them (the \
-first number with a point, or `rt=`); so are JSON logs of Caddy, Traefik, Envoy and nginx. Any other log is described \
-by `format`, as the server's own configuration writes it (`$remote_addr … $request_time`, `%h … %D`). A duration \
+first number with a point, `rt=`, or Traefik's last word); so are JSON logs of Caddy, Traefik, Envoy and nginx, the \
+text logs of HAProxy (HTTP), Envoy and Istio (their default format) and AWS load balancers (application and classic), \
+and W3C extended logs as IIS and CloudFront write them: their columns are those that the newest file's last `#Fields:` \
+line in its first 64 KiB names, a line with another number of columns is not read, and their `time-taken` is \
+milliseconds where it is a whole number. Any other log is described by `format`, as the server's own configuration writes it (`$remote_addr … $request_time`, `%h … %D`). A duration \
 that is a bare whole number is not guessed at: say its unit with `fields` or `format`. Without durations the \
 quantiles are absent. Houston's own requests are left out.
 
@@ -61,9 +67,9 @@ With `customer`, a ticket that names a customer is answered for that customer's 
         },
         Key {
             name: "format",
-            takes: "auto, combined, json, haproxy, or a format string",
+            takes: "auto, combined, json, w3c, haproxy, alb, envoy, or a format string",
             default: Some("auto"),
-            meaning: "how lines are written; a format string is nginx's log_format or Apache's LogFormat",
+            meaning: "how lines are written; a format string is nginx's log_format, Apache's LogFormat, or the `#Fields:` line of a W3C extended log",
         },
         Key {
             name: "fields",
@@ -168,7 +174,7 @@ With `customer`, a ticket that names a customer is answered for that customer's 
 pub struct Config {
     /// The files, wildcards allowed; their rotations are found by themselves.
     pub paths: Vec<String>,
-    /// `auto`, `combined`, `json`, `haproxy`, or a format string of nginx or Apache.
+    /// `auto`, `combined`, `json`, `w3c`, `haproxy`, `alb`, `envoy`, or a format string of nginx or Apache.
     pub format: Option<String>,
     pub fields: Option<FieldsConfig>,
     pub customer: Option<CustomerConfig>,
@@ -216,11 +222,19 @@ impl AccessLog {
             Some("combined" | "common") => Form::Combined,
             Some("json") => Form::Json(names),
             Some("haproxy") => Form::Haproxy,
+            Some("alb") => Form::Alb,
+            Some("envoy") => Form::Envoy,
+            Some("w3c") => Form::W3c(None, names),
+            Some(fields) if fields.starts_with("#Fields:") => {
+                let columns = Columns::parse(fields.trim_end().as_bytes())
+                    .ok_or_else(|| Unfit::new("format", "this `#Fields:` line names no sc-status"))?;
+                Form::W3c(Some(columns), names)
+            }
             Some(format) if format.contains(['$', '%']) => {
                 Form::Custom(Custom::parse(format).map_err(|why| Unfit::new("format", why))?)
             }
             Some(other) => {
-                let known = "auto, combined, json, haproxy, or a format string of nginx or Apache";
+                let known = "auto, combined, json, w3c, haproxy, alb, envoy, or a format string of nginx or Apache";
                 return Err(Unfit::new("format", format!("unknown format `{other}` ({known})")));
             }
         };
@@ -296,8 +310,9 @@ impl Inner {
     }
 
     fn read(&self, question: &Question, opened: &Opened) -> Seen {
+        let form = self.form.with_heads(opened.snapshot.members.iter().map(|member| member.head()));
         let rules = Rules {
-            form: &self.form,
+            form: &form,
             path: self.path.as_ref(),
             customer: self.customer.as_ref().zip(question.customer.as_deref()),
         };

@@ -32,6 +32,8 @@ pub struct Question {
     name: Name,
     record_type: RecordType,
     pub transport: Transport,
+    /// Whether the server is to ask others for us (the RD flag).
+    pub recursion: bool,
 }
 
 /// What came back.
@@ -41,8 +43,11 @@ pub struct Answer {
     pub rcode: String,
     /// Of the answer section, at most 1,000.
     pub records: Vec<Record>,
+    /// Of the authority section, at most 1,000: the zone's SOA beside an empty answer, the name servers of a referral.
+    pub authority: Vec<Record>,
     /// The server says that it has validated the answer (the AD flag); we validate nothing ourselves.
     pub authenticated: bool,
+    /// The server answers for a zone of its own (the AA flag).
     pub authoritative: bool,
 }
 
@@ -79,7 +84,7 @@ impl Question {
         let record_type = record_type.to_ascii_uppercase();
         let known = record_type.parse::<RecordType>().ok().filter(|t| !matches!(t, RecordType::Unknown(_)));
         let record_type = known.ok_or_else(|| format!("`{record_type}` is no record type that can be asked for"))?;
-        Ok(Question { name: parsed, record_type, transport })
+        Ok(Question { name: parsed, record_type, transport, recursion: true })
     }
 
     /// Asks one server. Has no deadline of its own; dropping it ends it.
@@ -103,7 +108,7 @@ impl Question {
         let mut id = [0_u8; 2];
         getrandom::fill(&mut id).map_err(|error| Unanswered::Unreachable(format!("no random numbers: {error}")))?;
         let mut message = Message::new(u16::from_be_bytes(id), MessageType::Query, OpCode::Query);
-        message.metadata.recursion_desired = true;
+        message.metadata.recursion_desired = self.recursion;
         message.metadata.authentic_data = true;
         message.add_query(Query::query(self.name.clone(), self.record_type));
         let mut edns = Edns::new();
@@ -155,15 +160,19 @@ fn fits(asked: &Message, bytes: &[u8]) -> Result<Message, Unanswered> {
 }
 
 fn read(message: &Message) -> Answer {
-    let records = message.answers.iter().take(RECORDS).map(|record| Record {
-        name: record.name.to_string(),
-        record_type: record.record_type().to_string(),
-        ttl: record.ttl,
-        data: record.data.to_string(),
-    });
+    let kept = |records: &[hickory_resolver::proto::rr::Record]| {
+        let records = records.iter().take(RECORDS).map(|record| Record {
+            name: record.name.to_string(),
+            record_type: record.record_type().to_string(),
+            ttl: record.ttl,
+            data: record.data.to_string(),
+        });
+        records.collect()
+    };
     Answer {
         rcode: code_name(message.metadata.response_code),
-        records: records.collect(),
+        records: kept(&message.answers),
+        authority: kept(&message.authorities),
         authenticated: message.metadata.authentic_data,
         authoritative: message.metadata.authoritative,
     }

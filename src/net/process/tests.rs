@@ -219,3 +219,29 @@ fn only_listed_and_safe_programs_are_allowed() {
     std::fs::set_permissions(open.directory.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
     assert!(why(&open.path, std::slice::from_ref(&open.path)).contains("directory that others can write"));
 }
+
+#[tokio::test]
+async fn a_file_that_was_left_behind_is_taken_and_nothing_else_is() {
+    for (body, expected) in [
+        ("printf '<a/>' >out", Left::Bytes(b"<a/>".to_vec())),
+        ("printf '<a/>' >out; exit 3", Left::Bytes(b"<a/>".to_vec())),
+        ("true", Left::Nothing),
+        ("mkdir out", Left::Nothing),
+        ("mkfifo out", Left::Nothing),
+        ("ln -s /etc/passwd out", Left::Nothing),
+        ("head -c 100 /dev/zero >out", Left::TooLong),
+        ("head -c 5000 /dev/zero >out", Left::TooLong),
+        ("head -c 99 /dev/zero >out", Left::Bytes(vec![0; 99])),
+    ] {
+        let script = script(body);
+        let program = Program { path: script.path.clone(), called: None, args: Vec::new(), env: Vec::new() };
+        let bounds = Bounds { file: 100, ..Bounds::default() };
+        let left = loop {
+            match run_for_file(&program, bounds, Instant::now() + Duration::from_secs(10), "out").await {
+                Err(NotRun::Failed { why, .. }) if why.contains("Text file busy") => tokio::task::yield_now().await,
+                other => break other.unwrap().1,
+            }
+        };
+        assert_eq!(left, expected, "{body}");
+    }
+}

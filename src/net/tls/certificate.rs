@@ -8,6 +8,8 @@ use x509_parser::prelude::FromDer as _;
 
 /// The most names of one certificate that are kept.
 const NAMES: usize = 1_000;
+/// The most certificates of a chain that are told; browsers and rustls itself give up far below.
+const CHAIN: usize = 16;
 
 /// Read from the chain as the server showed it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -23,11 +25,24 @@ pub struct Certificates {
     pub issuer: String,
     /// It names itself as its issuer.
     pub self_signed: bool,
+    /// The certificates in the order in which they were shown, at most 16.
+    pub chain: Vec<Link>,
+    /// How many were shown.
+    pub chain_length: usize,
+}
+
+/// One certificate of a chain.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Link {
+    /// As in RFC 4514; from outside, as is the issuer.
+    pub subject: String,
+    pub issuer: String,
+    pub not_after: Option<Timestamp>,
 }
 
 impl Certificates {
     pub(super) fn read(chain: &[CertificateDer<'_>]) -> Self {
-        let mut read = Certificates::default();
+        let mut read = Certificates { chain_length: chain.len(), ..Certificates::default() };
         for (index, der) in chain.iter().enumerate() {
             let Ok((_, certificate)) = X509Certificate::from_der(der) else { continue };
             let not_after = Timestamp::from_second(certificate.validity().not_after.timestamp()).ok();
@@ -35,6 +50,10 @@ impl Certificates {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),
             };
+            if index < CHAIN {
+                let (subject, issuer) = (certificate.subject().to_string(), certificate.issuer().to_string());
+                read.chain.push(Link { subject, issuer, not_after });
+            }
             if index == 0 {
                 read.not_after = not_after;
                 read.not_before = Timestamp::from_second(certificate.validity().not_before.timestamp()).ok();

@@ -104,6 +104,24 @@ async fn its_size_is_bounded_and_the_newest_stays() {
 }
 
 #[tokio::test]
+async fn what_is_never_compacted_is_bounded_as_well() {
+    let directory = tempfile::tempdir().unwrap();
+    let history = History::open(directory.path(), Keep { size: 200 * 1024, ..Keep::default() }).unwrap();
+    let noise = |n: i64| (n * 7_919 % 1_000_003) as f64 / 7.0;
+    let mut refused = None;
+    for round in 0..1_000 {
+        let batch = (0..100).map(|n| sample(0, Outcome::Good, noise(round * 100 + n))).collect();
+        if let Err(error) = history.record(batch).await {
+            refused = Some(error.to_string());
+            break;
+        }
+    }
+    assert!(refused.is_some_and(|why| why.contains("may hold 204800")));
+    history.compact(minutes(61)).await.unwrap();
+    history.record(vec![sample(62, Outcome::Good, 1.0)]).await.unwrap();
+}
+
+#[tokio::test]
 async fn since_when_it_is_bad() {
     let directory = tempfile::tempdir().unwrap();
     let history = History::open(directory.path(), Keep::default()).unwrap();

@@ -76,6 +76,9 @@ fn what_was_then() {
         (good.replacen('g', "o", 1), Some((Outcome::Odd, 0, 31))),
         (good.replacen("ggg", "bbb", 1), Some((Outcome::Odd, 3, 31))),
         (good.replacen("gggg", "bbbb", 1), Some((Outcome::Bad, 4, 31))),
+        // Never twice in a row: nothing that a second try would have confirmed.
+        (good.replace("gg", "bg"), Some((Outcome::Odd, 15, 31))),
+        (good.replacen("gggggg", "bgbbgb", 1), Some((Outcome::Bad, 4, 31))),
         // Holes: a failure could have fitted in unseen, but one that was seen was.
         (format!("ggggg{}ggggg", ".".repeat(21)), None),
         (format!("bbbbb{}ggggg", ".".repeat(21)), Some((Outcome::Bad, 5, 10))),

@@ -49,6 +49,31 @@ async fn an_answer_is_measured() {
 }
 
 #[tokio::test]
+async fn authority_validation_and_recursion_are_told() {
+    let address = || RData::A("192.0.2.1".parse().unwrap());
+    let server = scripted::dns(move |_, _| Says::Certain(vec![(300, address()), (60, address())])).await;
+    let observation = asked(server, "", &ask()).await;
+    declared(&KIND, &observation);
+    for that in ["authenticated", "authoritative", "ttl_seconds == 60", "size(authority) == 0"] {
+        assert_eq!(hold(&KIND, that, &observation), Held::True, "{that}: {observation:?}");
+    }
+
+    // A server without the zone sends elsewhere where it isn't to ask for us.
+    let elsewhere = scripted::dns(|_, asked| {
+        assert!(!asked.metadata.recursion_desired);
+        let server = hickory_resolver::proto::rr::rdata::NS("ns.example.".parse().unwrap());
+        Says::Elsewhere(vec![(300, RData::NS(server))])
+    })
+    .await;
+    let observation = asked(elsewhere, "recursion: false", &ask()).await;
+    assert!(!is_good(&KIND, &observation));
+    for that in ["!authoritative", "authority[0] == \"shop.example. NS ns.example.\"", "size(answers) == 0"] {
+        assert_eq!(hold(&KIND, that, &observation), Held::True, "{that}: {observation:?}");
+    }
+    assert!(observation.reproduce.unwrap().contains(" +norecurse "));
+}
+
+#[tokio::test]
 async fn codes_and_emptiness_are_answers_that_the_default_forbids() {
     for (code, name) in [
         (ResponseCode::NXDomain, "NXDOMAIN"),

@@ -72,7 +72,7 @@ async fn those_who_do_not_answer_as_expected_are_bad() {
 
     let other = banner("554 go away\r\n", &[]).await;
     let observation = look(&KIND, &format!("address: {}\n{dialogue}", other.address), &hurried()).await;
-    assert!(fault(&observation).1.starts_with("no line as expected in "), "{observation:?}");
+    assert!(fault(&observation).1.starts_with("nothing as expected in "), "{observation:?}");
     assert_eq!(observation.excerpt.as_deref(), Some("554 go away\r\n"));
 
     let closing = scripted::tcp(|_, mut stream| async move {
@@ -146,12 +146,103 @@ async fn tls_is_spoken_from_the_start_or_from_where_it_is_said() {
     assert!(is_good(&KIND, &observation), "{observation:?}");
 }
 
+/// The dialogues of the example's comments, as the check that a reader makes of them.
+fn commented(name: &str, address: &str, ca: &std::path::Path) -> String {
+    let text = KIND.example_text;
+    let (_, from) = text.split_once(&format!("  # - name: {name}\n  #   tcp:\n")).unwrap();
+    let lines = from.lines().take_while(|line| line.starts_with("  #     "));
+    let check: String = lines.map(|line| format!("{}\n", &line["  #     ".len()..])).collect();
+    let (first, rest) = check.split_once('\n').unwrap();
+    assert!(first.starts_with("address: "), "{check}");
+    let tls = rest.lines().next().unwrap();
+    assert!(tls.starts_with("tls: true"), "{check}");
+    format!("address: {address}\n{}", rest.replacen(tls, &format!("tls: {{ ca: {} }}", ca.display()), 1))
+}
+
+#[tokio::test]
+async fn a_directory_goes_over_to_tls_in_bytes() {
+    let authority = Authority::new();
+    let acceptor = authority.issue(&["localhost"], |_| {}).acceptor(&[]);
+    for (answer, good) in [
+        // An extended response with the result success (RFC 4511 §4.12), and one with protocolError.
+        (&b"\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x00\x04\x00\x04\x00"[..], true),
+        (b"\x30\x0c\x02\x01\x01\x78\x07\x0a\x01\x02\x04\x00\x04\x00", false),
+    ] {
+        let acceptor = acceptor.clone();
+        let directory = scripted::tcp(move |_, mut stream| {
+            let acceptor = acceptor.clone();
+            async move {
+                let mut request = [0; 31];
+                let _ = stream.read_exact(&mut request).await;
+                assert!(request.starts_with(&[0x30, 29]) && request.ends_with(b"1.3.6.1.4.1.1466.20037"));
+                // It comes in pieces.
+                for piece in answer.chunks(9) {
+                    let _ = stream.write_all(piece).await;
+                    let _ = stream.flush().await;
+                }
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                scripted::drain(&mut stream).await;
+            }
+        })
+        .await;
+        let text = commented("directory", &format!("localhost:{}", directory.address.port()), &authority.pem());
+        let observation = look(&KIND, &text, &hurried()).await;
+        assert_eq!(is_good(&KIND, &observation), good, "{observation:?}");
+    }
+}
+
+#[tokio::test]
+async fn files_and_mailboxes_go_over_to_tls_as_the_example_says() {
+    let authority = Authority::new();
+    let identity = authority.issue(&["localhost"], |_| {});
+    type Script = &'static [(&'static str, &'static str)];
+    let scripts: [(&str, &str, Script, &str, &str); 2] = [
+        ("files", "220 files\r\n", &[("AUTH TLS", "234 go on\r\n")], "QUIT", "221 bye\r\n"),
+        (
+            "mailboxes",
+            "* OK [CAPABILITY IMAP4rev1 STARTTLS] ready\r\n",
+            &[("a1 STARTTLS", "a1 OK begin\r\n")],
+            "a2 CAPABILITY",
+            "* CAPABILITY IMAP4rev1 AUTH=PLAIN\r\na2 OK\r\n",
+        ),
+    ];
+    for (name, greeting, before, asked, answer) in scripts {
+        let acceptor = identity.acceptor(&[]);
+        let server = scripted::tcp(move |_, mut stream| {
+            let acceptor = acceptor.clone();
+            async move {
+                let _ = stream.write_all(greeting.as_bytes()).await;
+                for (line, answer) in before {
+                    let mut said = vec![0; line.len() + 2];
+                    let _ = stream.read_exact(&mut said).await;
+                    assert_eq!(String::from_utf8(said).unwrap(), format!("{line}\r\n"));
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                }
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let mut said = vec![0; asked.len() + 2];
+                let _ = stream.read_exact(&mut said).await;
+                if said == format!("{asked}\r\n").as_bytes() {
+                    let _ = stream.write_all(answer.as_bytes()).await;
+                }
+                scripted::drain(&mut stream).await;
+            }
+        })
+        .await;
+        let text = commented(name, &format!("localhost:{}", server.address.port()), &authority.pem());
+        let observation = look(&KIND, &text, &ask()).await;
+        assert!(is_good(&KIND, &observation), "{name}: {observation:?}");
+    }
+}
+
 #[test]
 fn wrong_values_are_refused_at_their_place() {
     for (text, line, part) in [
         ("address: shop", 1, "has no port"),
         ("address: \"{{ host }}:80\"", 1, "parameters"),
         ("address: h:1\ndialogue: [ { expect: '(' } ]", 2, "not a regular expression"),
+        ("address: h:1\ndialogue: [ { send_bytes: \"0a0\" } ]", 2, "hexadecimal"),
+        ("address: h:1\ndialogue: [ { expect_bytes: \"\" } ]", 2, "hexadecimal"),
+        ("address: h:1\ndialogue: [ { send: x, send_bytes: \"0a\" } ]", 2, "not both"),
         ("address: h:1\ndialogue: [ {} ]", 2, "says expect, send or starttls"),
         ("address: h:1\ndialogue: [ { send: \"{{ x }}\" } ]", 2, "parameters"),
         ("address: h:1\ndialogue: [ { starttls: true }, { starttls: true } ]", 2, "once"),

@@ -31,6 +31,9 @@ async fn a_good_certificate_is_verified_and_read() {
         "\"shop.example\" in names && \"10.0.0.1\" in names && size(names) == 3",
         "version == \"TLSv1.3\"",
         "issuer.contains(\"Root of\")",
+        "cipher.startsWith(\"TLS13_\")",
+        "chain_length == 1 && size(chain) == 1",
+        "!ocsp_stapled && ocsp_status == \"none\"",
     ] {
         assert_eq!(hold(&KIND, that, &observation), Held::True, "{that}: {observation:?}");
     }

@@ -1,6 +1,7 @@
 //! Plugins that behave and plugins that don't, as real processes; and what is refused when it is read.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 
 use super::*;
 use crate::evidence::{Setup, Tools};

@@ -369,3 +369,29 @@ fn wrong_values_are_errors_at_their_own_place() {
         assert!(error.message.contains(part), "{yaml}: {error}");
     }
 }
+
+#[test]
+fn what_the_memory_knows_is_known_whatever_the_past_says() {
+    let mut log = Log::new();
+    log.calm(2 * 3_600, 0, 10);
+    log.say(0, "error", "acme", "payment provider refused");
+    let first = look(&log, &question(300, 0));
+    assert_eq!(number(&first, "new_error_templates"), 1.0);
+    // The error is a day old now, and remembered: nothing is unfamiliar, and what is remembered is told again.
+    let mut remembered: BTreeSet<String> = first.templates.iter().cloned().collect();
+    let before = remembered.len();
+    remembered.insert("payment provider refused".to_owned());
+    assert_eq!(remembered.len(), before + 1, "an error that came with the trouble is not remembered at once");
+    let known = probe(log.write()).look(&question(300, 0), Some(&remembered));
+    assert_eq!((number(&known, "new_templates"), number(&known, "new_error_templates")), (0.0, 0.0));
+    assert!(known.templates.contains(&"payment provider refused".to_owned()), "{:?}", known.templates);
+    // One unfamiliar message, and the log's own past is asked: it was written half an hour ago.
+    log.say(1_800, "info", "acme", "a promotion begins");
+    log.say(10, "info", "acme", "a promotion begins");
+    let asked = probe(log.write()).look(&question(300, 0), Some(&remembered));
+    assert_eq!(number(&asked, "new_templates"), 0.0);
+    // Unless it is new to the past as well.
+    log.say(5, "error", "acme", "out of disk space");
+    let new = probe(log.write()).look(&question(300, 0), Some(&remembered));
+    assert_eq!(number(&new, "new_error_templates"), 1.0);
+}

@@ -64,6 +64,11 @@ impl Names {
             unit: config.duration_unit,
         })
     }
+
+    /// The unit of a duration that is a bare number, where it was declared.
+    pub fn unit(&self) -> Option<Unit> {
+        self.unit
+    }
 }
 
 /// The request of a line.
@@ -189,7 +194,11 @@ pub fn without_origin(target: &[u8]) -> &[u8] {
 
 /// A value of a query by its name, decoded.
 pub fn query_value<'a>(target: &'a [u8], name: &str) -> Option<Cow<'a, [u8]>> {
-    let query = &target[memchr::memchr(b'?', target)? + 1..];
+    value_of(&target[memchr::memchr(b'?', target)? + 1..], name)
+}
+
+/// The same of a query alone, without its question mark.
+pub fn value_of<'a>(query: &'a [u8], name: &str) -> Option<Cow<'a, [u8]>> {
     query.split(|byte| *byte == b'&').find_map(|pair| {
         let value = pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
         Some(percent_encoding::percent_decode(value).into())

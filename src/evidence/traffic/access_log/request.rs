@@ -5,8 +5,10 @@ use std::borrow::Cow;
 use crate::files::fields::{self, Raw, end_of_string};
 use crate::files::scan::Entry;
 
+use super::columns::Columns;
 use super::custom::Custom;
 use super::json::{Names, json};
+use super::proxies;
 
 /// A request took at most this long, in seconds (115 days); more is a broken field.
 const LONGEST: f64 = 1e7;
@@ -19,6 +21,10 @@ pub enum Form {
     Combined,
     Json(Names),
     Haproxy,
+    Alb,
+    Envoy,
+    /// W3C extended, its columns as a `#Fields:` line names them; none where no such line was found yet.
+    W3c(Option<Columns>, Names),
     Custom(Custom),
 }
 
@@ -62,9 +68,16 @@ impl Form {
     pub fn read<'a>(&self, entry: &Entry<'a>) -> Option<Request<'a>> {
         match self {
             Form::Auto(names) | Form::Json(names) if entry.line.first() == Some(&b'{') => json(entry.line, names),
-            Form::Auto(_) | Form::Combined => combined(entry),
-            Form::Json(_) => None,
-            Form::Haproxy => haproxy(entry.line),
+            Form::Auto(_) => combined(entry)
+                .or_else(|| proxies::envoy(entry))
+                .or_else(|| proxies::alb(entry))
+                .or_else(|| proxies::haproxy(entry.line)),
+            Form::Combined => combined(entry),
+            Form::Json(_) | Form::W3c(None, _) => None,
+            Form::Haproxy => proxies::haproxy(entry.line),
+            Form::Alb => proxies::alb(entry),
+            Form::Envoy => proxies::envoy(entry),
+            Form::W3c(Some(columns), names) => columns.read(entry.line, names.unit()),
             Form::Custom(custom) => custom.read(entry.line),
         }
     }
@@ -77,10 +90,34 @@ impl Form {
         let name = path.first()?;
         match self {
             Form::Custom(custom) => custom.field(entry.line, name),
-            Form::Haproxy => None,
+            Form::Haproxy => proxies::haproxy_field(entry.line, name),
+            Form::Alb => proxies::alb_field(entry, name),
+            Form::Envoy => None,
+            Form::W3c(columns, _) => columns.as_ref()?.field(entry.line, name),
+            Form::Auto(_) if combined(entry).is_none() => {
+                proxies::alb_field(entry, name).or_else(|| proxies::haproxy_field(entry.line, name))
+            }
             _ => combined_field(entry, name),
         }
         .map(Cow::Borrowed)
+    }
+
+    /// The query of a line that has it apart from the path, without its question mark.
+    pub fn query<'a>(&self, entry: &Entry<'a>) -> Option<&'a [u8]> {
+        match self {
+            Form::W3c(Some(columns), _) => columns.field(entry.line, "cs-uri-query"),
+            _ => None,
+        }
+    }
+
+    /// This form with the columns that the heads of the log's files name, where they decide; the last one counts.
+    pub fn with_heads<'h>(&self, heads: impl Iterator<Item = &'h [u8]>) -> Form {
+        let (Form::Auto(names) | Form::W3c(None, names)) = self else { return self.clone() };
+        let found = heads.flat_map(|head| head.split(|byte| *byte == b'\n')).filter_map(Columns::parse).last();
+        match found {
+            Some(columns) => Form::W3c(Some(columns), names.clone()),
+            None => self.clone(),
+        }
     }
 }
 
@@ -173,6 +210,10 @@ fn tail_seconds(mut rest: &[u8]) -> Took {
                 let end = memchr::memchr(b' ', rest).unwrap_or(rest.len());
                 let word = &rest[..end];
                 rest = &rest[end..];
+                // Traefik's last word.
+                if let Some(milliseconds) = word.strip_suffix(b"ms").and_then(whole) {
+                    return Took::of(milliseconds as f64 / 1e3);
+                }
                 let keyed = [&b"rt="[..], b"request_time="].iter().find_map(|key| word.strip_prefix(*key));
                 let value = keyed.unwrap_or(word);
                 let value = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
@@ -224,7 +265,7 @@ fn combined_field<'a>(entry: &Entry<'a>, name: &str) -> Option<&'a [u8]> {
 }
 
 /// The quoted text with this number.
-fn quoted(mut rest: &[u8], index: usize) -> Option<&[u8]> {
+pub fn quoted(mut rest: &[u8], index: usize) -> Option<&[u8]> {
     for number in 0.. {
         let open = memchr::memchr(b'"', rest)?;
         let close = end_of_string(rest, open)?;
@@ -234,23 +275,6 @@ fn quoted(mut rest: &[u8], index: usize) -> Option<&[u8]> {
         rest = &rest[close + 1..];
     }
     None
-}
-
-/// HAProxy's HTTP log: `… client:port [accepted] frontend backend/server Tq/Tw/Tc/Tr/Tt status bytes … "request"`
-/// (HAProxy Configuration Manual, 8.2.3).
-fn haproxy(line: &[u8]) -> Option<Request<'_>> {
-    let open = memchr::memmem::find(line, b" [")?;
-    let close = open + memchr::memchr(b']', &line[open..])?;
-    let mut words = line.get(close + 2..)?.split(|byte| *byte == b' ');
-    let (_frontend, _backend) = (words.next()?, words.next()?);
-    let total = words.next()?.rsplit(|byte| *byte == b'/').next()?;
-    let status = status(words.next()?)?;
-    let bytes = words.next()?;
-    let bytes = whole(bytes.strip_prefix(b"+").unwrap_or(bytes))?;
-    let milliseconds = whole(total.strip_prefix(b"+").unwrap_or(total))?;
-    let request = quoted(&line[close..], 0).map(target).unwrap_or_default();
-    let seconds = Took::of(milliseconds as f64 / 1e3).seconds().ok()?;
-    Some(Request { status, target: request, bytes: Some(bytes), seconds })
 }
 
 #[cfg(test)]
@@ -302,6 +326,13 @@ mod tests {
                 format!(r#"::1 - - {T} "GET /a\"b HTTP/1.1" 200 5 "-" "u\"a" 0.001"#),
                 (200, "/a\\\"b", Some(5), Some(0.001)),
             ),
+            (
+                // Traefik's common format.
+                format!(
+                    r#"10.0.0.1 - - {T} "GET /x HTTP/1.1" 200 13 "-" "-" 17 "shop@docker" "http://172.18.0.2:80" 25ms"#
+                ),
+                (200, "/x", Some(13), Some(0.025)),
+            ),
             (format!(r#"1.1.1.1 - - {T} "\x16\x03\x01" 400 5"#), (400, "", Some(5), None)),
             (format!(r#"1.1.1.1 - - {T} "-" 408 0 "-" "-" -"#), (408, "", Some(0), None)),
             (format!(r#"1.1.1.1 - - {T} "{} / HTTP/1.1" 405 0"#, "M".repeat(1_000)), (405, "/", Some(0), None)),
@@ -309,8 +340,6 @@ mod tests {
             let (status, target, bytes, seconds) = expected;
             assert_eq!(read(&Form::Combined, &line), Some((status, target.to_owned(), bytes, seconds)), "{line}");
         }
-        let haproxy = r#"Nov 22 10:00:00 h haproxy[1]: 1.1.1.1:5 [22/Nov/2026:10:00:00.123] fe be/s1 0/0/1/12/13 200 512 - - ---- 1/1/0/0/0 0/0 "GET /x HTTP/1.1""#;
-        assert_eq!(read(&Form::Haproxy, haproxy), Some((200, "/x".to_owned(), Some(512), Some(0.013))));
     }
 
     #[test]

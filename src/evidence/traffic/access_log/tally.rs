@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use regex::bytes::Regex;
 
-use super::json::{query_value, without_origin};
+use super::json::{query_value, value_of, without_origin};
 use super::request::{Form, Request};
 use crate::evidence::log_source::is_own;
 use crate::files::scan::Entry;
@@ -56,7 +56,10 @@ impl Whose {
                 .split(|byte| *byte == b'/')
                 .nth(*number)
                 .map(|segment| Cow::from(percent_encoding::percent_decode(segment))),
-            Whose::Query(name) => query_value(request.target, name),
+            Whose::Query(name) => match form.query(entry) {
+                Some(query) => value_of(query, name),
+                None => query_value(request.target, name),
+            },
             Whose::Field(path) => form.field(entry, path),
         };
         value.is_some_and(|value| *value == *customer.as_bytes())
@@ -85,7 +88,8 @@ pub struct Tally {
 
 impl Tally {
     pub fn add(&mut self, entry: &Entry<'_>, rules: &Rules<'_>) {
-        if is_own(entry.line) {
+        // The directives of a W3C log, which each start of the server writes again, are no requests.
+        if is_own(entry.line) || (matches!(rules.form, Form::W3c(..)) && entry.line.first() == Some(&b'#')) {
             return;
         }
         let request = if entry.stamp.is_some() { rules.form.read(entry) } else { None };

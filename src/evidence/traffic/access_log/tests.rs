@@ -167,6 +167,52 @@ fn measures_are_those_of_the_requests_in_the_window() {
 }
 
 #[test]
+fn a_log_of_iis_is_read_by_the_names_of_its_own_columns() {
+    let all = requests(11, 7_200, 0, 1);
+    let mut text = String::new();
+    let fields =
+        "date time cs-method cs-uri-stem cs-uri-query cs-username c-ip cs(User-Agent) sc-status sc-bytes time-taken";
+    for (number, request) in all.iter().enumerate() {
+        // The server was started anew now and then, also within the window.
+        if number % 1_000 == 0 {
+            let _ = writeln!(
+                text,
+                "#Software: Microsoft Internet Information Services 10.0\r\n#Version: 1.0\r\n#Fields: {fields}\r"
+            );
+        }
+        let (path, query) = request.path.split_once('?').unwrap();
+        let _ = writeln!(
+            text,
+            "{} GET {path} {query} {} 203.0.113.9 Mozilla/5.0+(X11) {} 100 {}\r",
+            ago(request.ago).strftime("%Y-%m-%d %H:%M:%S"),
+            request.customer,
+            request.status,
+            request.milliseconds
+        );
+    }
+    let log = Log::new(&text);
+    let inside: Vec<&Request> = all.iter().filter(|r| (600..=1_500).contains(&r.ago)).collect();
+    for format in [None, Some("w3c".to_owned()), Some(format!("#Fields: {fields}"))] {
+        let config = Config { format, ..Config::default() };
+        let seen = log.look(config, &question(1_500, 600));
+        hold(&seen, &inside, 900.0);
+        assert!(seen.notes.is_empty(), "{:?}", seen.notes);
+    }
+    for customer in [
+        CustomerConfig { field: Some("cs-username".to_owned()), ..CustomerConfig::default() },
+        CustomerConfig { query: Some("tenant".to_owned()), ..CustomerConfig::default() },
+    ] {
+        let acme: Vec<&Request> = inside.iter().copied().filter(|r| r.customer == "acme").collect();
+        let question = Question { customer: Some("acme".to_owned()), ..question(1_500, 600) };
+        hold(&log.look(Config { customer: Some(customer), ..Config::default() }, &question), &acme, 900.0);
+    }
+    // Without its names no column means anything.
+    let bare = text.lines().filter(|line| !line.starts_with('#')).fold(String::new(), |all, line| all + line + "\n");
+    let seen = Log::new(&bare).look(Config::default(), &question(1_500, 600));
+    assert_eq!(why(&seen).0, UnknownKind::Unintelligible);
+}
+
+#[test]
 fn the_past_has_the_same_measures() {
     let all = requests(3, 26 * 3_600, 0, 5);
     let log = Log::new(&combined(&all));
@@ -232,6 +278,7 @@ fn wrong_values_are_errors_at_their_own_place() {
     for (yaml, line, part) in [
         ("paths: [/a]\nformat: fancy\n", 2, "unknown format"),
         ("paths: [/a]\nformat: '$remote_addr'\n", 2, "no status"),
+        ("paths: [/a]\nformat: '#Fields: date time c-ip'\n", 2, "no sc-status"),
         ("paths: [/a]\ncustomer: { path_segment: 0 }\n", 2, "path_segment"),
         ("paths: [/a]\ncustomer: { query: a, field: b }\n", 2, "one of"),
         ("paths: [/a]\npath: '^/a('\n", 2, "unclosed group"),
