@@ -83,7 +83,7 @@ pub enum Command {
         interface: String,
         #[arg(long)]
         port: u16,
-        #[arg(long)]
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=30_000))]
         milliseconds: u32,
     },
 }

@@ -93,6 +93,9 @@ pub struct Counts {
     pub status_3xx: u64,
     pub status_4xx: u64,
     pub status_5xx: u64,
+    /// From the first segment of a request to that of its answer.
+    pub answer_p50_micros: Option<u64>,
+    pub answer_p95_micros: Option<u64>,
 }
 
 /// All that the child can say.
@@ -104,6 +107,8 @@ pub enum Said {
     NotPermitted,
     /// There is no such interface.
     NoInterface,
+    /// There are no packet sockets here, or a sandbox forbids them.
+    NoPacketSockets,
     /// The interface is down.
     Down,
     /// The system refused something, with this error number.
@@ -157,6 +162,7 @@ pub fn child(request: &Request) -> String {
 fn failed(error: Errno) -> Said {
     match error {
         Errno::EPERM | Errno::EACCES => Said::NotPermitted,
+        Errno::EAFNOSUPPORT => Said::NoPacketSockets,
         Errno::ENETDOWN => Said::Down,
         Errno::ENODEV | Errno::ENXIO => Said::NoInterface,
         error => Said::Failed(error as i32),
@@ -214,10 +220,11 @@ fn look(socket: &Socket, request: &Request) -> Result<Said, Said> {
     let mut flows = Flows::default();
     let (mut lost, mut newest) = (0, None);
     let mut left = LAST;
+    let mut control = nix::cmsg_space!(TimeSpec, u32);
     loop {
         let over = started.elapsed() >= request.duration;
         let flags = if over { MsgFlags::MSG_DONTWAIT } else { MsgFlags::empty() };
-        match receive(socket, request.port, flags, &mut flows) {
+        match receive(socket, request.port, flags, &mut control, &mut flows) {
             Ok(received) => {
                 lost = received.lost.max(lost);
                 newest = received.at.map(|at| (at, Instant::now())).or(newest);
@@ -234,7 +241,7 @@ fn look(socket: &Socket, request: &Request) -> Result<Said, Said> {
         }
     }
     // The kernel's clock goes on from its last word by ours.
-    let end = newest.map_or(0, |(at, read): (u64, Instant)| at + read.elapsed().as_nanos() as u64);
+    let end = newest.map_or(0, |(at, read): (u64, Instant)| at.saturating_add(read.elapsed().as_nanos() as u64));
     let counts = Counts { lost, micros: started.elapsed().as_micros() as u64, ..flows.end(end) };
     Ok(Said::Counts(Box::new(counts)))
 }
@@ -243,16 +250,22 @@ fn look(socket: &Socket, request: &Request) -> Result<Said, Said> {
 struct Received {
     /// When, in nanoseconds.
     at: Option<u64>,
-    /// How many were lost before it, since the beginning.
+    /// How many were lost before it, since the beginning; what is lost after the last one, nobody tells.
     lost: u64,
 }
 
-fn receive(socket: &Socket, port: u16, flags: MsgFlags, flows: &mut Flows) -> Result<Received, Errno> {
+/// Takes in one packet; `control` has room for what the kernel says of it.
+fn receive(
+    socket: &Socket,
+    port: u16,
+    flags: MsgFlags,
+    control: &mut [u8],
+    flows: &mut Flows,
+) -> Result<Received, Errno> {
     let mut buffer = [0; filter::LONGEST];
-    let mut control = nix::cmsg_space!(TimeSpec, u32);
     let (length, received) = {
         let mut slices = [IoSliceMut::new(&mut buffer)];
-        let message = socket::recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut control), flags)?;
+        let message = socket::recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(control), flags)?;
         let mut received = Received { at: None, lost: 0 };
         for with in message.cmsgs()? {
             match with {

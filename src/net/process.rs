@@ -1,8 +1,9 @@
 //! Runs a program with bounds, and leaves nothing of it behind. The only place that starts processes.
 //!
 //! A program gets its arguments as they are (no shell), an environment with `PATH` and `LANG` only, an empty standard
-//! input, a fresh empty directory, a process group of its own, no new privileges, and resource limits. At its end or
-//! its deadline, whichever comes first, everything that descends from it is killed.
+//! input, a fresh empty directory, a process group of its own, no new privileges and no capability handed on
+//! ([`Privileges`] has the one exception), and resource limits. At its end or its deadline, whichever comes first,
+//! everything that descends from it is killed.
 //!
 //! What isn't covered: the limits are put on the running process right after its start, so what it forks in its first
 //! microseconds has none; and a descendant that left its session, its directory *and* its environment behind before
@@ -40,7 +41,8 @@ pub struct Program {
 /// Which of this process's capabilities (capabilities(7)) a program inherits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Privileges {
-    /// None; what its own file grants, and this process has as well, it still gets.
+    /// None. A program still has what both this process has and its own file grants; where this runs as root, that is
+    /// all of them.
     None,
     /// CAP_NET_RAW where this process has it, and none besides.
     RawSockets,
@@ -152,7 +154,7 @@ pub fn allowed(path: &Path, list: &[PathBuf]) -> Result<PathBuf, NotRun> {
     Ok(real)
 }
 
-/// Runs a program until its end or the deadline, without privileges.
+/// Runs a program until its end or the deadline, and hands on no capability.
 ///
 /// # Errors
 /// It could not be started. How it ended is a value.
@@ -160,7 +162,7 @@ pub async fn run(program: &Program, bounds: Bounds, deadline: Instant) -> Result
     Ok(run_and_take(Privileges::None, program, bounds, deadline, None).await?.0)
 }
 
-/// The same with these privileges.
+/// The same, and hands on these capabilities.
 ///
 /// # Errors
 /// As those of [`run`].

@@ -28,8 +28,11 @@ const NAME_LIMIT: usize = 15;
 
 /// How to give the program what it needs.
 const PERMISSION: &str = "Houston lacks the capability CAP_NET_RAW, without which nobody sees packets; give it with \
-                          `setcap cap_net_raw=ep` on its binary, or with AmbientCapabilities=CAP_NET_RAW in a drop-in \
-                          of its systemd unit";
+                          AmbientCapabilities=CAP_NET_RAW in a drop-in of its systemd unit, or, where it runs without \
+                          one, with `setcap cap_net_raw=ep` on its binary";
+/// What else may stand in the way.
+const FAMILIES: &str = "no packet sockets here: RestrictAddressFamilies= in Houston's systemd unit has to allow \
+                        AF_PACKET and AF_NETLINK, and the kernel has to have them";
 
 /// What stands under `capture:`.
 #[derive(Debug, Deserialize, schemars::JsonSchema)]
@@ -75,7 +78,9 @@ impl Probe for Wire {
             let left = ask.deadline.saturating_duration_since(started);
             let Request { interface, port, duration } = &self.0;
             let observation = if left < *duration + START_AND_END {
-                let why = format!("{} are not enough to look for {}", show_duration(left), show_duration(*duration));
+                let (left, duration) = (show_duration(left), show_duration(*duration));
+                let why =
+                    format!("{left} are not enough to look for {duration}; a longer `timeout` of the check helps");
                 Observation::blind(UnknownKind::TimedOut, why)
             } else {
                 let deadline = ask.deadline - START_AND_END / 5;
@@ -98,6 +103,7 @@ fn facts(request: &Request, said: Result<Said, Silent>) -> Observation {
     let counts = match said {
         Ok(Said::Counts(counts)) => counts,
         Ok(Said::NotPermitted) => return Observation::blind(UnknownKind::Refused, PERMISSION),
+        Ok(Said::NoPacketSockets) => return Observation::blind(UnknownKind::Refused, FAMILIES),
         Ok(Said::NoInterface) => {
             return Observation::blind(UnknownKind::Unreachable, format!("there is no interface {interface}"));
         }
@@ -181,9 +187,12 @@ fn measures(counts: &Counts) -> Measures {
     let answered: u64 = answers.iter().sum();
     ratio("error_ratio", counts.status_5xx, answered);
     ratio("client_error_ratio", counts.status_4xx, answered);
-    for (name, micros) in
-        [("handshake_p50_seconds", counts.handshake_p50_micros), ("handshake_p95_seconds", counts.handshake_p95_micros)]
-    {
+    for (name, micros) in [
+        ("handshake_p50_seconds", counts.handshake_p50_micros),
+        ("handshake_p95_seconds", counts.handshake_p95_micros),
+        ("p50_seconds", counts.answer_p50_micros),
+        ("p95_seconds", counts.answer_p95_micros),
+    ] {
         if let Some(micros) = micros {
             measures.set(name, micros as f64 / 1e6);
         }
@@ -204,22 +213,24 @@ fn measures(counts: &Counts) -> Measures {
 pub static KIND: Kind = Kind {
     name: "capture",
     look: Look::Traffic,
-    summary: "a few seconds of a port's packets: handshakes, resets, retransmissions, and status classes of plain HTTP",
+    summary: "a few seconds of a port's packets: handshakes, resets, retransmits, plain HTTP's answers",
     docs: "\
 Looks at the packets of one TCP port on one interface of the host that Houston runs on, for `duration`, where there is
-neither log nor metric. Whether the service or a client owns the port's other end makes no difference: the side with the
-port is taken for the server.
+neither log nor metric. The side with that port is taken for the server, on this host or elsewhere.
 
 Packets hold what customers send. So they are read by a child process, which has CAP_NET_RAW and no other capability,
 gives that up once its socket is open, and hands back numbers only. The kernel shows it the headers and the first twelve
 bytes behind them, by which it knows a request and a status of plain HTTP/1; TLS and HTTP/2 have neither.
 
-Houston needs the capability itself, to hand it on: `setcap cap_net_raw=ep /usr/bin/houston`, or a drop-in for the unit
-with `[Service]` and `AmbientCapabilities=CAP_NET_RAW` (a `CapabilityBoundingSet=`, where there is one, has to allow it).
+Houston needs the capability itself, to hand it on. Under systemd a drop-in for its unit gives it, with `[Service]` and
+`AmbientCapabilities=CAP_NET_RAW`; where the unit sets them, `CapabilityBoundingSet=` has to allow CAP_NET_RAW,
+`RestrictAddressFamilies=` AF_PACKET and AF_NETLINK, and `PrivateUsers=` has to be off. Without a unit
+`setcap cap_net_raw=ep` on the binary gives it to whoever may run that (not where `NoNewPrivileges=` is set).
 
 A handshake has failed where the server answered it with a reset (`refused`), where nobody answered it within a second
 (`unanswered`), or where the client didn't complete it (`abandoned`). A segment counts as sent again where its side had
-sent it before; one that was overtaken by less than 3 ms doesn't.
+sent it before; one that was overtaken by less than 3 ms doesn't, nor does a repeated single byte, which can't be told
+from a keep-alive.
 
 Bad: whatever the expectations forbid; without `expect` half of the handshakes that fail.
 Unknown: no CAP_NET_RAW, no such interface, no packet in that time, packets that were lost because they came too fast,
@@ -229,9 +240,19 @@ proves nothing.
 Not seen are requests in the midst of a segment, later IP fragments, and TCP behind IPv6 extension headers. Parameters
 can't stand here.",
     keys: &[
-        Key { name: "interface", takes: "text", default: None, meaning: "the interface, as `ip link` has it: eth0, lo" },
+        Key {
+            name: "interface",
+            takes: "text",
+            default: None,
+            meaning: "the interface, as `ip link` has it: eth0, lo",
+        },
         Key { name: "port", takes: "number", default: None, meaning: "the service's TCP port" },
-        Key { name: "duration", takes: "duration", default: Some("3s"), meaning: "how long to look; 1s to 30s" },
+        Key {
+            name: "duration",
+            takes: "duration",
+            default: Some("3s"),
+            meaning: "how long to look; 1s to 30s, and less than the check's `timeout`",
+        },
     ],
     measures: MEASURES,
     default_expect: &["handshake_failure_ratio < 0.5"],
@@ -266,6 +287,12 @@ const MEASURES: &[Measure] = &[
     number("retransmit_ratio", "ratio 0–1", "the same by all segments with data, SYN or FIN; absent where none was"),
     number("requests", "count", "requests of plain HTTP/1; absent, as what follows, where none was seen"),
     number("requests_per_second", "per second", "the same by time"),
+    number(
+        "p50_seconds",
+        "seconds",
+        "half of the HTTP requests were answered within this, to the first byte of the status",
+    ),
+    number("p95_seconds", "seconds", "95 % of them were"),
     number("error_ratio", "ratio 0–1", "of the HTTP answers, those with 5xx"),
     number("client_error_ratio", "ratio 0–1", "of the HTTP answers, those with 4xx"),
     Measure { name: "statuses", kind: Type::Map, unit: "count", meaning: "HTTP answers by class: 2xx, 3xx, 4xx, 5xx" },

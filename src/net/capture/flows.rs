@@ -12,8 +12,8 @@ use super::packet::{Ends, Segment};
 
 /// The most connections that are told apart at a time; beyond that the one that was silent for longest is forgotten.
 const FLOWS: usize = 32_768;
-/// The most handshakes of which the duration is kept.
-const HANDSHAKES: usize = 65_536;
+/// The most handshakes, and again requests, of which the duration is kept.
+const DURATIONS: usize = 65_536;
 const PATIENCE: u64 = 1_000_000_000;
 const LATE: u64 = 3_000_000;
 
@@ -22,10 +22,10 @@ const LATE: u64 = 3_000_000;
 enum Handshake {
     /// Complete, decided otherwise, or from before we looked.
     Over,
-    /// A SYN with this sequence number was seen at this time.
-    Asked { sequence: u32, at: u64 },
+    /// The first SYN was seen at this time.
+    Asked { at: u64 },
     /// It was answered.
-    Answered { sequence: u32, at: u64 },
+    Answered { at: u64 },
 }
 
 /// What one side has sent.
@@ -54,6 +54,8 @@ struct Flow {
     syn: Option<u32>,
     client: Sent,
     server: Sent,
+    /// When the oldest HTTP request was sent that has no answer yet.
+    request: Option<u64>,
     closed: bool,
     /// When it was last heard of, in segments.
     heard: u64,
@@ -67,8 +69,14 @@ pub(super) struct Flows {
     /// The same by when they were last heard of.
     order: BTreeMap<u64, Ends>,
     clock: u64,
-    /// Microseconds.
+    durations: Durations,
+}
+
+/// How long things took, in microseconds.
+#[derive(Debug, Default)]
+struct Durations {
     handshakes: Vec<u64>,
+    answers: Vec<u64>,
 }
 
 impl Flows {
@@ -86,7 +94,7 @@ impl Flows {
                 Flow::new()
             }
         };
-        self.counts.take(&mut flow, segment, at, &mut self.handshakes);
+        self.counts.take(&mut flow, segment, at, &mut self.durations);
         flow.heard = self.clock;
         self.order.insert(self.clock, segment.ends);
         self.flows.insert(segment.ends, flow);
@@ -110,7 +118,7 @@ impl Flows {
     pub fn end(mut self, at: u64) -> Counts {
         for flow in self.flows.values() {
             match flow.handshake {
-                Handshake::Asked { at: since, .. } | Handshake::Answered { at: since, .. }
+                Handshake::Asked { at: since } | Handshake::Answered { at: since }
                     if at.saturating_sub(since) < PATIENCE =>
                 {
                     self.counts.undecided += 1;
@@ -118,15 +126,29 @@ impl Flows {
                 handshake => self.counts.settle(handshake),
             }
         }
-        self.handshakes.sort_unstable();
-        // The nearest rank: the smallest of which at least this share is no greater.
-        let quantile = |percent: usize| {
-            let rank = (self.handshakes.len() * percent).div_ceil(100);
-            self.handshakes.get(rank.saturating_sub(1)).copied()
-        };
-        self.counts.handshake_p50_micros = quantile(50);
-        self.counts.handshake_p95_micros = quantile(95);
-        self.counts
+        let Durations { mut handshakes, mut answers } = self.durations;
+        handshakes.sort_unstable();
+        answers.sort_unstable();
+        Counts {
+            handshake_p50_micros: quantile(&handshakes, 50),
+            handshake_p95_micros: quantile(&handshakes, 95),
+            answer_p50_micros: quantile(&answers, 50),
+            answer_p95_micros: quantile(&answers, 95),
+            ..self.counts
+        }
+    }
+}
+
+/// The nearest rank: the smallest of these sorted values that no less than this share of them doesn't exceed.
+fn quantile(sorted: &[u64], percent: usize) -> Option<u64> {
+    let rank = (sorted.len() * percent).div_ceil(100);
+    sorted.get(rank.saturating_sub(1)).copied()
+}
+
+/// Keeps how long it was from then to now, both in nanoseconds, while there is room.
+fn keep(durations: &mut Vec<u64>, since: u64, now: u64) {
+    if durations.len() < DURATIONS {
+        durations.push(now.saturating_sub(since) / 1000);
     }
 }
 
@@ -137,6 +159,7 @@ impl Flow {
             syn: None,
             client: Sent::default(),
             server: Sent::default(),
+            request: None,
             closed: false,
             heard: 0,
         }
@@ -153,12 +176,12 @@ impl Counts {
         }
     }
 
-    fn take(&mut self, flow: &mut Flow, segment: &Segment<'_>, at: u64, handshakes: &mut Vec<u64>) {
+    fn take(&mut self, flow: &mut Flow, segment: &Segment<'_>, at: u64, durations: &mut Durations) {
         if segment.syn && !segment.ack && !segment.from_server && flow.syn != Some(segment.sequence) {
             self.settle(flow.handshake);
             *flow = Flow::new();
             flow.syn = Some(segment.sequence);
-            flow.handshake = Handshake::Asked { sequence: segment.sequence, at };
+            flow.handshake = Handshake::Asked { at };
             self.connections += 1;
         }
         if segment.rst {
@@ -166,15 +189,13 @@ impl Counts {
             return;
         }
         match flow.handshake {
-            Handshake::Asked { sequence, at } if segment.from_server && segment.syn && segment.ack => {
-                flow.handshake = Handshake::Answered { sequence, at };
+            Handshake::Asked { at: since } if segment.from_server && segment.syn && segment.ack => {
+                flow.handshake = Handshake::Answered { at: since };
             }
-            Handshake::Answered { at: since, .. } if !segment.from_server && segment.ack && !segment.syn => {
+            Handshake::Answered { at: since } if !segment.from_server && segment.ack && !segment.syn => {
                 flow.handshake = Handshake::Over;
                 self.established += 1;
-                if handshakes.len() < HANDSHAKES {
-                    handshakes.push(at.saturating_sub(since) / 1000);
-                }
+                keep(&mut durations.handshakes, since, at);
             }
             _ => {}
         }
@@ -186,10 +207,10 @@ impl Counts {
         let sent = if segment.from_server { &mut flow.server } else { &mut flow.client };
         match sent.place(segment, length, at) {
             Place::KeepAlive => return,
-            Place::New => self.http(segment),
+            Place::New => self.http(flow, segment, at, durations),
             Place::Late => {
                 self.late += 1;
-                self.http(segment);
+                self.http(flow, segment, at, durations);
             }
             Place::Again => self.retransmits += 1,
         }
@@ -208,7 +229,7 @@ impl Counts {
     }
 
     /// Requests and answers of plain HTTP/1 (RFC 9112), told by how a segment begins.
-    fn http(&mut self, segment: &Segment<'_>) {
+    fn http(&mut self, flow: &mut Flow, segment: &Segment<'_>, at: u64, durations: &mut Durations) {
         const METHODS: [&[u8]; 9] = [
             b"GET /",
             b"POST /",
@@ -223,17 +244,23 @@ impl Counts {
         if !segment.from_server {
             if METHODS.iter().any(|method| segment.shown.starts_with(method)) {
                 self.requests += 1;
+                flow.request.get_or_insert(at);
             }
         } else if let [b'H', b'T', b'T', b'P', b'/', b'1', b'.', _, b' ', class, b'0'..=b'9', b'0'..=b'9'] =
             segment.shown
         {
-            match class {
-                b'2' => self.status_2xx += 1,
-                b'3' => self.status_3xx += 1,
-                b'4' => self.status_4xx += 1,
-                b'5' => self.status_5xx += 1,
+            let of_class = match class {
+                b'2' => &mut self.status_2xx,
+                b'3' => &mut self.status_3xx,
+                b'4' => &mut self.status_4xx,
+                b'5' => &mut self.status_5xx,
                 // An interim answer; the one that counts follows.
-                _ => {}
+                _ => return,
+            };
+            *of_class += 1;
+            // Of requests that are sent ahead of the answers only the first is timed.
+            if let Some(since) = flow.request.take() {
+                keep(&mut durations.answers, since, at);
             }
         }
     }

@@ -134,7 +134,7 @@ pub(super) mod tests {
         let mut tcp = [build.from.to_be_bytes(), build.to.to_be_bytes()].concat();
         tcp.extend(build.sequence.to_be_bytes());
         tcp.extend([0; 4]);
-        tcp.extend([((20 + build.tcp_options) / 4 << 4) as u8, build.flags, 255, 255, 0, 0, 0, 0]);
+        tcp.extend([(((20 + build.tcp_options) / 4) << 4) as u8, build.flags, 255, 255, 0, 0, 0, 0]);
         tcp.resize(20 + build.tcp_options, 1);
         tcp.extend(build.body);
         tcp

@@ -31,19 +31,22 @@ fn counts_become_rates_and_absent_ones_stay_absent() {
         ("error_ratio", None),
         ("requests_per_second", None),
         ("handshake_p50_seconds", None),
+        ("p50_seconds", None),
     ] {
         assert_eq!(seen.measures.number(name), expected, "{name}");
     }
-    let http = Counts { requests: 4, status_2xx: 3, status_5xx: 1, ..counts() };
+    let http = Counts { requests: 4, status_2xx: 3, status_5xx: 1, answer_p95_micros: Some(250_000), ..counts() };
     let seen = facts(&request(), Ok(Said::Counts(http.into())));
     assert_eq!(seen.measures.number("error_ratio"), Some(0.25));
     assert_eq!(seen.measures.number("requests_per_second"), Some(2.0));
+    assert_eq!(seen.measures.number("p95_seconds"), Some(0.25));
 }
 
 #[test]
 fn what_was_not_seen_whole_is_unknown() {
     for (said, kind, why) in [
         (Ok(Said::NotPermitted), UnknownKind::Refused, "setcap cap_net_raw=ep"),
+        (Ok(Said::NoPacketSockets), UnknownKind::Refused, "AF_PACKET"),
         (Ok(Said::NoInterface), UnknownKind::Unreachable, "no interface eth0"),
         (Ok(Said::Down), UnknownKind::Unreachable, "down"),
         (Ok(Said::Failed(12)), UnknownKind::Unreachable, "os error 12"),

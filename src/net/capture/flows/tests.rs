@@ -93,6 +93,18 @@ fn plain_http_is_counted_once_and_nothing_else_is_taken_for_it() {
         300,
     );
     assert_eq!((c.requests, c.status_2xx, c.status_5xx, c.retransmits, c.resets), (1, 0, 1, 1, 1), "{c:?}");
+    // From the request as it was sent first to the answer that isn't an interim one.
+    assert_eq!((c.answer_p50_micros, c.answer_p95_micros), (Some(202_000), Some(202_000)), "{c:?}");
+}
+
+#[test]
+fn durations_are_those_of_the_nearest_rank() {
+    let sorted: Vec<u64> = (1..=20).collect();
+    for (values, percent, expected) in
+        [(&sorted[..], 50, Some(10)), (&sorted, 95, Some(19)), (&sorted[..1], 95, Some(1)), (&[], 50, None)]
+    {
+        assert_eq!(quantile(values, percent), expected, "{values:?} {percent}");
+    }
 }
 
 #[test]
