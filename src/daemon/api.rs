@@ -338,7 +338,9 @@ async fn account(State(shared): State<Arc<Shared>>, InPath(name): InPath) -> Res
     let Some(history) = &shared.history else {
         return Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "nothing is sampled: the history can't be used"));
     };
-    let account = super::sampler::account(history, check, (shared.clock)()).await;
+    let now = (shared.clock)();
+    let troubles = super::sampler::troubles(&shared.store, now).await;
+    let account = super::sampler::account(history, &troubles, check, now).await;
     let account = account.map_err(|error| Refusal::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string()))?;
     Ok(axum::Json(account).into_response())
 }

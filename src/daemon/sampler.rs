@@ -5,7 +5,7 @@
 //! way, or that is late, is left out and counted: what queued up would ask the targets faster than they may be asked.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, HashSet};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use crate::checks::{Check, CheckSet};
-use crate::model::history::{Account, Baseline, Hour, MeasureAccount, Sample};
+use crate::model::history::{Account, Baseline, Hour, MeasureAccount, Sample, Trouble};
 use crate::model::look::Outcome;
 use crate::model::memory::Memory;
 use crate::model::observation::UnknownKind;
@@ -26,8 +26,8 @@ use crate::model::window::Window;
 use crate::stats::baseline::{REACH, baseline};
 use crate::stats::nature::Nature;
 use crate::stats::usual::{Comparison, compare};
-use crate::store::Learned;
 use crate::store::history::{History, HistoryError};
+use crate::store::{Learned, Store};
 use crate::triage::Runner;
 use crate::triage::sample::{Sampled, params, sample};
 
@@ -120,7 +120,8 @@ fn first(name: &str, every: Duration, wall: Timestamp) -> Duration {
 /// The history can't be read.
 pub async fn baselines(
     history: &History,
-    checks: BTreeSet<String>,
+    troubles: &[Trouble],
+    checks: Vec<Arc<Check>>,
     at: Timestamp,
     since: Timestamp,
 ) -> Result<BTreeMap<String, BTreeMap<String, Baseline>>, HistoryError> {
@@ -128,21 +129,44 @@ pub async fn baselines(
     let hour = at.to_zoned(jiff::tz::TimeZone::UTC).hour();
     let mut all = BTreeMap::new();
     for check in checks {
-        let hours = history.hours(&check, past, Some(hour)).await?;
-        let measures = hours.into_iter().map(|(measure, hours)| (measure, baseline(&hours, at, since)));
-        all.insert(check, measures.collect());
+        let earlier = concerning(&check, troubles);
+        let hours = history.hours(&check.name, past, Some(hour)).await?;
+        let measures = hours.into_iter().map(|(measure, hours)| (measure, baseline(&hours, at, since, &earlier)));
+        all.insert(check.name.to_string(), measures.collect());
     }
     Ok(all)
+}
+
+/// When something was wrong with what this check looks at.
+fn concerning(check: &Check, troubles: &[Trouble]) -> Vec<Window> {
+    let concerns = |trouble: &&Trouble| trouble.concerns(check.service.as_deref());
+    troubles.iter().filter(concerns).map(|trouble| trouble.window).collect()
+}
+
+/// Troubles of the time from which anything is comparable. Where they can't be read, none: what is usual is then a
+/// little wider.
+pub async fn troubles(store: &Store, at: Timestamp) -> Vec<Trouble> {
+    let since = at.checked_sub(REACH + SignedDuration::from_hours(1)).unwrap_or(Timestamp::MIN);
+    store.troubles(since).await.unwrap_or_else(|error| {
+        tracing::warn!(error = %error, "earlier troubles can't be read");
+        Vec::new()
+    })
 }
 
 /// What was sampled of a check, and what is usual now.
 ///
 /// # Errors
 /// The history can't be read.
-pub async fn account(history: &History, check: &Check, now: Timestamp) -> Result<Account, HistoryError> {
+pub async fn account(
+    history: &History,
+    troubles: &[Trouble],
+    check: &Check,
+    now: Timestamp,
+) -> Result<Account, HistoryError> {
+    let earlier = concerning(check, troubles);
     let hours = history.hours(&check.name, Window::ending_at(now, REACH), None).await?;
     let measure = |(measure, hours): (String, Vec<Hour>)| {
-        let known = baseline(&hours, now, now);
+        let known = baseline(&hours, now, now, &earlier);
         let middle = crate::stats::quantile::median(&known.values);
         let comparison = middle.map(|middle| compare(middle, &known.values, Nature::of_measure(&measure, None, None)));
         let (low, high) = match comparison {
@@ -348,14 +372,14 @@ impl Sampler {
     /// Reads again what is usual, for the checks that compare with it.
     async fn learn(&mut self) {
         let compare = |turn: &&Turn| turn.check.expect.iter().any(|expected| !expected.that.usual().is_empty());
-        let checks: BTreeSet<String> =
-            self.schedule.turns.iter().filter(compare).map(|turn| turn.check.name.to_string()).collect();
+        let checks = self.schedule.turns.iter().filter(compare).map(|turn| Arc::clone(&turn.check)).collect();
         let now = (self.shared.clock)();
         let templates = match self.shared.store.memory(now).await {
             Ok(memory) => memory.templates,
             Err(_) => BTreeMap::new(),
         };
-        match baselines(&self.history, checks, now, now).await {
+        let troubles = troubles(&self.shared.store, now).await;
+        match baselines(&self.history, &troubles, checks, now, now).await {
             Ok(baselines) => self.memory = Arc::new(Memory { baselines, templates, ..Memory::default() }),
             Err(error) => tracing::warn!(error = %error, "what is usual can't be read"),
         }

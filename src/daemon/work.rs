@@ -167,7 +167,10 @@ async fn remembered(shared: &Shared, checks: &CheckSet, ticket: &Ticket, now: Ti
         let mut recent = history.samples(wanted.checks, Window::ending_at(now, RECENT)).await?;
         recent.retain(|_, samples| samples.last().is_some_and(|sample| sample.outcome == Outcome::Bad));
         memory.bad_since = history.bad_since(recent.into_keys().collect(), now).await?;
-        memory.baselines = sampler::baselines(history, wanted.usual, wanted.window.to, wanted.window.from).await?;
+        let compared = checks.checks.iter().filter(|check| wanted.usual.contains(check.name.as_ref()));
+        let troubles = sampler::troubles(&shared.store, wanted.window.to).await;
+        let (at, since) = (wanted.window.to, wanted.window.from);
+        memory.baselines = sampler::baselines(history, &troubles, compared.cloned().collect(), at, since).await?;
         Ok::<_, HistoryError>(())
     });
     match recalled.await {

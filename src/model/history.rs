@@ -1,12 +1,14 @@
 //! What is remembered of a check that is looked at in the background: samples of late, hours for longer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::look::Outcome;
+use super::verdict::{CurrentState, Decision, Verdict};
+use super::window::Window;
 
 /// The most measures of one sample that are kept, the first by name.
 const MEASURES: usize = 24;
@@ -16,6 +18,32 @@ const WHY: usize = 200;
 pub const POINTS: usize = 9;
 /// Milliseconds in an hour.
 pub const HOUR: i64 = 3_600_000;
+
+/// A time in which something was wrong with these services: what was sampled then says nothing of what is usual.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    pub window: Window,
+    pub services: BTreeSet<String>,
+}
+
+impl Trouble {
+    /// Where a verdict says that there was an issue, decided at this time: when, and with what.
+    pub fn of(verdict: &Verdict, decided_at: Timestamp) -> Option<Self> {
+        if verdict.decision != Decision::Issue {
+            return None;
+        }
+        let went_on = !matches!(verdict.current_state, CurrentState::Ok | CurrentState::Recovered);
+        let to = if went_on { verdict.window.to.max(decided_at) } else { verdict.window.to };
+        let failed = verdict.findings.iter().filter(|finding| finding.outcome == Outcome::Bad);
+        let services = failed.filter_map(|finding| finding.service.clone()).chain(verdict.ticket.services.clone());
+        Some(Trouble { window: Window::new(verdict.window.from, to), services: services.collect() })
+    }
+
+    /// True where it may have changed what was seen of this service. Where one of both isn't named, it may.
+    pub fn concerns(&self, service: Option<&str>) -> bool {
+        self.services.is_empty() || service.is_none_or(|service| self.services.contains(service))
+    }
+}
 
 /// One look in the background, and what came of it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -7,6 +7,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use crate::model::history::{Baseline, HOUR, Hour};
+use crate::model::window::Window;
 
 /// So far back hours are comparable.
 pub const REACH: SignedDuration = SignedDuration::from_hours(28 * 24);
@@ -24,9 +25,14 @@ fn number(at: Timestamp) -> i64 {
     at.as_millisecond().div_euclid(HOUR)
 }
 
+/// True where the hour that begins at `start` and this span have a moment in common.
+fn touches(start: Timestamp, span: Window) -> bool {
+    span.from.as_millisecond() < start.as_millisecond() + HOUR && span.to >= start
+}
+
 /// What was seen at the hour of `at` on earlier days. Hours that touch the trouble, which is said to have begun at
-/// `since`, are left out, or what is wrong becomes what is usual.
-pub fn baseline(hours: &[Hour], at: Timestamp, since: Timestamp) -> Baseline {
+/// `since`, or an earlier one, are left out, or what is wrong becomes what is usual.
+pub fn baseline(hours: &[Hour], at: Timestamp, since: Timestamp, earlier: &[Window]) -> Baseline {
     let asked = number(at);
     let comparable = |period: i64| {
         hours.iter().filter(move |hour| {
@@ -35,6 +41,7 @@ pub fn baseline(hours: &[Hour], at: Timestamp, since: Timestamp) -> Baseline {
                 && (asked - start) % (period / HOUR) == 0
                 && at.duration_since(hour.start) <= REACH + SignedDuration::from_hours(1)
                 && hour.start.as_millisecond() + HOUR <= since.as_millisecond()
+                && !earlier.iter().any(|trouble| touches(hour.start, *trouble))
                 && !hour.spread.points.is_empty()
         })
     };
@@ -75,7 +82,7 @@ mod tests {
             hour("2026-11-22T09:00:00Z", 100.0), // the hour that is asked about
             hour("2026-09-01T09:00:00Z", 100.0), // too long ago
         ];
-        let found = baseline(&hours, now, now);
+        let found = baseline(&hours, now, now, &[]);
         assert_eq!((found.values, found.hours, found.enough_at), (vec![1.0, 2.0, 3.0], 3, None));
     }
 
@@ -88,9 +95,9 @@ mod tests {
                 spread: Spread::of(vec![if days % 7 == 0 { 7.0 } else { 1.0 }]),
             })
             .collect();
-        assert_eq!(baseline(&hours, now, now).hours, 27, "three Sundays are too few");
+        assert_eq!(baseline(&hours, now, now, &[]).hours, 27, "three Sundays are too few");
         hours.push(hour("2026-10-25T09:00:00Z", 7.0));
-        assert_eq!(baseline(&hours, now, now).values, vec![7.0; 4]);
+        assert_eq!(baseline(&hours, now, now, &[]).values, vec![7.0; 4]);
     }
 
     #[test]
@@ -101,7 +108,7 @@ mod tests {
             (vec![hour("2026-11-21T09:00:00Z", 1.0)], "2026-11-24T09:00:00Z"),
             (vec![hour("2026-11-20T09:00:00Z", 1.0), hour("2026-11-21T09:00:00Z", 1.0)], "2026-11-23T09:00:00Z"),
         ] {
-            let found = baseline(&hours, now, now);
+            let found = baseline(&hours, now, now, &[]);
             assert_eq!((found.values, found.enough_at), (vec![], Some(at(enough_at))), "{hours:?}");
         }
     }
@@ -116,7 +123,26 @@ mod tests {
             })
             .collect();
         // Since yesterday at half past nine: yesterday's hour is part of it.
-        assert_eq!(baseline(&hours, now, at("2026-11-21T09:30:00Z")).values, vec![2.0, 3.0, 4.0]);
-        assert_eq!(baseline(&hours, now, at("2026-11-21T10:00:00Z")).hours, 4);
+        assert_eq!(baseline(&hours, now, at("2026-11-21T09:30:00Z"), &[]).values, vec![2.0, 3.0, 4.0]);
+        assert_eq!(baseline(&hours, now, at("2026-11-21T10:00:00Z"), &[]).hours, 4);
+    }
+
+    #[test]
+    fn an_earlier_trouble_is_no_measure_of_what_is_usual_either() {
+        let now = at("2026-11-22T09:41:00Z");
+        let hours: Vec<Hour> = (1..=5)
+            .map(|days| Hour {
+                start: at("2026-11-22T09:00:00Z") - SignedDuration::from_hours(24 * days),
+                spread: Spread::of(vec![days as f64]),
+            })
+            .collect();
+        for (from, to, left) in [
+            ("2026-11-20T09:30:00Z", "2026-11-20T09:31:00Z", vec![1.0, 3.0, 4.0, 5.0]),
+            ("2026-11-20T10:00:00Z", "2026-11-21T09:00:00Z", vec![2.0, 3.0, 4.0, 5.0]),
+            ("2026-11-20T10:00:00Z", "2026-11-21T08:59:59Z", vec![1.0, 2.0, 3.0, 4.0, 5.0]),
+        ] {
+            let trouble = Window::new(at(from), at(to));
+            assert_eq!(baseline(&hours, now, now, &[trouble]).values, left, "{from}");
+        }
     }
 }

@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use jiff::Timestamp;
 use rusqlite::{Connection, params};
 
-use super::rows::micros;
+use super::rows::{instant, micros};
 use super::writer::Urgency;
 use super::{Learned, StoreError};
+use crate::model::history::Trouble;
 use crate::model::memory::Memory;
+use crate::model::window::Window;
 
 /// The most templates, and the most verified parameter values, that are remembered per check.
 pub(super) const PER_CHECK: i64 = 20_000;
@@ -25,6 +27,38 @@ pub(super) fn learn(connection: &Connection, learned: &Learned, at: i64) -> Resu
         remember(connection, &PASSED, check, std::iter::once(parameters.as_str()), at)?;
     }
     Ok(())
+}
+
+/// The most troubles that are handed out, the newest.
+const TROUBLES: i64 = 10_000;
+
+/// What a ticket's newest verdict says was wrong.
+pub(super) fn note_trouble(
+    connection: &Connection,
+    ticket: i64,
+    trouble: Option<&Trouble>,
+) -> Result<(), rusqlite::Error> {
+    let Some(Trouble { window, services }) = trouble else {
+        connection.prepare_cached("DELETE FROM trouble WHERE ticket = ?1")?.execute([ticket])?;
+        return Ok(());
+    };
+    let services = serde_json::to_string(services).unwrap_or_else(|_| "[]".to_owned());
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO trouble (ticket, since, until, services) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![ticket, micros(window.from), micros(window.to), services])?;
+    Ok(())
+}
+
+fn read_troubles(connection: &Connection, since: i64) -> Result<Vec<Trouble>, rusqlite::Error> {
+    connection
+        .prepare_cached("SELECT since, until, services FROM trouble WHERE until >= ?1 ORDER BY until DESC LIMIT ?2")?
+        .query_map([since, TROUBLES], |row| {
+            let window = Window::new(instant(row.get(0)?), instant(row.get(1)?));
+            let services: String = row.get(2)?;
+            // A list that can't be read names nobody: then it concerns everybody, and less is called usual.
+            Ok(Trouble { window, services: serde_json::from_str(&services).unwrap_or_default() })
+        })?
+        .collect()
 }
 
 /// A table of what is remembered by check.
@@ -178,6 +212,15 @@ fn each(
 }
 
 impl super::Store {
+    /// When something was wrong, and with what, where that ended at or after `since`.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreadable`]
+    pub async fn troubles(&self, since: Timestamp) -> Result<Vec<Trouble>, StoreError> {
+        let since = micros(since);
+        self.read(move |connection| Ok(read_troubles(connection, since)?)).await
+    }
+
     /// What the path may remember for a trouble that began at this time: a message that was first seen with it, or
     /// after it, is new. It is kept in memory; only checks of which something was learned are read again.
     ///

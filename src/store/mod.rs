@@ -15,6 +15,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use crate::model::action::Action;
 use crate::model::case::{Case, Event};
+use crate::model::history::Trouble;
 use crate::model::ticket::Ticket;
 use crate::model::verdict::Verdict;
 
@@ -256,8 +257,9 @@ impl Store {
         learned: Learned,
     ) -> Result<(), StoreError> {
         let memory = learned.clone();
+        let trouble = Trouble::of(&verdict, at);
         let (at, body, actions) = (micros(at), rows::encode(&verdict)?, write::ActionRow::all(actions)?);
-        let decision = write::Decision { ticket, round, at, body, actions, learned };
+        let decision = write::Decision { ticket, round, at, body, actions, learned, trouble };
         let decided = self.write(Urgency::Obligation, move |connection| write::decide(connection, &decision)).await;
         self.inner.memory.learned(&memory);
         decided

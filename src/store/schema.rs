@@ -84,6 +84,16 @@ pub(super) const MIGRATIONS: &[&str] = &[
     -- When it was seen first: what came with the trouble is no old acquaintance. Those of before count as old.
     ALTER TABLE template ADD COLUMN first_seen INTEGER NOT NULL DEFAULT 0;
 ",
+    "
+    -- When something was wrong, by the newest verdict of each ticket; the services are a list in JSON.
+    CREATE TABLE trouble (
+        ticket   INTEGER PRIMARY KEY,
+        since    INTEGER NOT NULL,
+        until    INTEGER NOT NULL,
+        services TEXT NOT NULL
+    ) STRICT;
+    CREATE INDEX trouble_until ON trouble (until);
+",
 ];
 
 /// How long a statement waits for a lock that somebody else holds on the file (a backup tool).
@@ -125,7 +135,11 @@ pub(super) fn open_writer(path: &Path, migrations: &[&str]) -> Result<Connection
         .execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 67108864;")?;
     migrate(&mut connection, path, migrations)?;
     // Touches the root page of every table, so that a broken structure is found now and not by the first ticket.
-    for table in ["meta", "ticket", "verdict", "outbox", "event", "template", "passed"] {
+    let tables: Vec<String> = connection
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")?
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for table in tables {
         connection.prepare(&format!("SELECT * FROM {table} LIMIT 1"))?.query([])?.next()?;
     }
     Ok(connection)

@@ -312,7 +312,8 @@ async fn a_newer_schema_is_refused_untouched() {
     drop(Store::open(directory.path()).unwrap());
     tamper(directory.path(), "UPDATE meta SET value = 99 WHERE name = 'schema'");
     let found = Store::open(directory.path());
-    assert!(matches!(found, Err(OpenError::Newer { found: 99, known: 3, .. })), "{found:?}");
+    let Err(OpenError::Newer { found: 99, known, .. }) = found else { panic!("{found:?}") };
+    assert_eq!(known as usize, schema::MIGRATIONS.len());
     assert!(!directory.path().join("houston.db.corrupt-1").exists());
 }
 
@@ -450,4 +451,23 @@ async fn templates_are_bounded_and_the_longest_unseen_go_first() {
     let full = learn("3", 3 * day, (0..many).map(|n| format!("t{n}")).collect()).await;
     assert_eq!(full.len(), many + 1);
     assert!(full.contains("seen again") && !full.contains("old"));
+}
+
+#[tokio::test]
+async fn a_trouble_is_what_the_newest_verdict_says_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let number = accept(&store, "1").await.unwrap().number;
+    let mut issue = verdict(Decision::Issue);
+    issue.ticket.services = vec!["checkout".into()];
+    store.decide(number, 1, at(50), issue, vec![], Learned::default()).await.unwrap();
+    let found = store.troubles(at(50)).await.unwrap();
+    let [trouble] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!(trouble.window, Window::new(at(0), at(50)), "it went on when it was decided");
+    assert!(trouble.concerns(Some("checkout")) && trouble.concerns(None) && !trouble.concerns(Some("search")));
+    assert!(store.troubles(at(51)).await.unwrap().is_empty(), "it ended before");
+
+    store.new_round(number, at(200)).await.unwrap();
+    store.decide(number, 2, at(60), verdict(Decision::NoIssue), vec![], Learned::default()).await.unwrap();
+    assert!(store.troubles(at(0)).await.unwrap().is_empty(), "it was none");
 }

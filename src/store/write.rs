@@ -6,6 +6,7 @@ use super::rows::{self, integer, natural};
 use super::writer::Failed;
 use super::{Accepted, Learned, StoreError, memory};
 use crate::model::action::Action;
+use crate::model::history::Trouble;
 use crate::model::ticket::Ticket;
 
 /// The most actions that wait; beyond, no ticket is taken in.
@@ -194,6 +195,8 @@ pub(super) struct Decision {
     pub body: Vec<u8>,
     pub actions: Vec<ActionRow>,
     pub learned: Learned,
+    /// What it says was wrong; with `None` what an earlier round of the ticket said is taken back.
+    pub trouble: Option<Trouble>,
 }
 
 pub(super) fn decide(connection: &Connection, decision: &Decision) -> Result<(), Failed> {
@@ -225,6 +228,7 @@ pub(super) fn decide(connection: &Connection, decision: &Decision) -> Result<(),
     ])?;
     enqueue(connection, &decision.actions, decision.at)?;
     memory::learn(connection, &decision.learned, decision.at)?;
+    memory::note_trouble(connection, ticket, decision.trouble.as_ref())?;
     Ok(())
 }
 
