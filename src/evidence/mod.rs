@@ -59,6 +59,7 @@ pub static KINDS: &[&Kind] = &[
     &traffic::access_log::KIND,
     &traffic::traffic::KIND,
     &traffic::interface::KIND,
+    &traffic::capture::KIND,
     &use_case::journey::KIND,
     &use_case::script::KIND,
 ];

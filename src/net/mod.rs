@@ -2,6 +2,7 @@
 
 pub mod alertmanager;
 pub mod budget;
+pub mod capture;
 pub mod credentials;
 pub mod daemon;
 pub mod dial;

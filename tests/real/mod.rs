@@ -4,6 +4,7 @@ mod looking;
 
 mod alertmanager;
 mod blackbox;
+mod capture;
 mod dnsmasq;
 mod elasticsearch;
 mod grpc;
