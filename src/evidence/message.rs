@@ -276,8 +276,7 @@ pub mod keys {
          check, filename, content_type }",
     );
     pub const BEARER: Key = key("bearer_token", "secret", Some("none"), "sent as `Authorization: Bearer …`");
-    pub const BASIC: Key =
-        key("basic", "{ user, password: secret }", Some("none"), "sent as `Authorization: Basic …`");
+    pub const BASIC: Key = key("basic", "{ user, password: secret }", Some("none"), "sent as `Authorization: Basic …`");
     pub const DIGEST: Key = key(
         "digest",
         "{ user, password: secret }",

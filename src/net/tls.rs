@@ -189,6 +189,12 @@ impl TlsConfigs {
         }
     }
 
+    /// How many configurations were made and are kept.
+    #[cfg(test)]
+    pub(super) fn made(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).configs.len()
+    }
+
     fn base(&self, options: &TlsOptions) -> Result<Base, String> {
         let ca = options.ca.as_ref();
         let changed = ca.and_then(|path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok());

@@ -74,9 +74,7 @@ impl Body {
         let (content_type, body) = match self {
             Body::None => return Ok((None, Vec::new())),
             Body::Json(json) => ("application/json".to_owned(), json.render(values)?.to_string().into_bytes()),
-            Body::Form(form) => {
-                ("application/x-www-form-urlencoded".to_owned(), form.render(values)?.into_bytes())
-            }
+            Body::Form(form) => ("application/x-www-form-urlencoded".to_owned(), form.render(values)?.into_bytes()),
             Body::Multipart(parts) => parts.write(values)?,
             Body::Text(text) => ("text/plain; charset=utf-8".to_owned(), text.render(values)?.into_bytes()),
         };

@@ -214,8 +214,7 @@ impl Attachment {
         let shown = self.file.display();
         let fault = |error: std::io::Error| format!("the file {shown} can't be read: {error}");
         let directory = if self.directory.as_os_str().is_empty() { Path::new(".") } else { &self.directory };
-        let (directory, path) =
-            (directory.canonicalize().map_err(fault)?, self.path().canonicalize().map_err(fault)?);
+        let (directory, path) = (directory.canonicalize().map_err(fault)?, self.path().canonicalize().map_err(fault)?);
         if !path.starts_with(&directory) {
             return Err(format!("the file {shown} leads out of the check's directory"));
         }

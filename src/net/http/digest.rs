@@ -184,9 +184,7 @@ impl Challenge {
             _ => return None,
         };
         let qop = match get("qop") {
-            Some(offered) => {
-                offered.split(',').any(|one| one.trim().eq_ignore_ascii_case("auth")).then_some(true)?
-            }
+            Some(offered) => offered.split(',').any(|one| one.trim().eq_ignore_ascii_case("auth")).then_some(true)?,
             None => false,
         };
         Some(Challenge {
@@ -258,7 +256,10 @@ mod tests {
         let digest = |algorithm: &str| format!("Digest realm=\"r, \\\"q\\\"\", nonce=\"n=,\", algorithm={algorithm}");
         for (lines, expected) in [
             (vec![digest("MD5"), digest("SHA-256")], Some((Algorithm::Sha256, false))),
-            (vec![format!("{}, Basic realm=\"x\", {}", digest("SHA-256"), digest("MD5"))], Some((Algorithm::Sha256, false))),
+            (
+                vec![format!("{}, Basic realm=\"x\", {}", digest("SHA-256"), digest("MD5"))],
+                Some((Algorithm::Sha256, false)),
+            ),
             (vec![format!("Negotiate, {}", digest("md5-sess"))], Some((Algorithm::Md5, true))),
             (vec![format!("Negotiate abc==, {}", digest("SHA-256-sess"))], Some((Algorithm::Sha256, true))),
             (vec![digest("SHA-512-256")], None),

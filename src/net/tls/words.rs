@@ -1,8 +1,8 @@
 //! TLS errors in words: what is wrong with a certificate, and why a handshake ended.
 
 use jiff::Timestamp;
-use rustls::{AlertDescription, CertificateError};
 use rustls::pki_types::UnixTime;
+use rustls::{AlertDescription, CertificateError};
 
 use super::Certificates;
 use crate::model::encode;

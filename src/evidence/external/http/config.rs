@@ -55,8 +55,7 @@ impl Config {
     /// What a type alone can't say, at the key that is wrong.
     pub(super) fn read(node: &Node) -> Result<Message, Diagnostic> {
         let config: Config = node.read()?;
-        let body =
-            WrittenBody { json: config.json, form: config.form, multipart: config.multipart, body: config.body };
+        let body = WrittenBody { json: config.json, form: config.form, multipart: config.multipart, body: config.body };
         let method = method(config.method, body.is_some())?;
         let written = Written {
             headers: config.headers,

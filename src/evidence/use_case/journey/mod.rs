@@ -13,6 +13,7 @@ use crate::yaml::Node;
 mod answer;
 mod cookies;
 mod find;
+mod hold;
 mod keys;
 mod read;
 mod run;

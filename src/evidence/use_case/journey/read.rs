@@ -249,12 +249,7 @@ fn expectation(said: Spanned<Said>, extra: &[&str]) -> Result<Expect, Diagnostic
     Ok(Expect { of, that, odd, note, at })
 }
 
-fn capture(
-    name: String,
-    value: Spanned<CaptureKey>,
-    extra: &[&str],
-    slots: &[String],
-) -> Result<Capture, Diagnostic> {
+fn capture(name: String, value: Spanned<CaptureKey>, extra: &[&str], slots: &[String]) -> Result<Capture, Diagnostic> {
     let Spanned { at, value } = value;
     let refuse = |message: String| Err(Diagnostic::error(at.clone(), message));
     if !is_name(&name) || name.len() > 64 {

@@ -5,15 +5,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::answer::{self, CONTENT, step_measures};
+use super::answer;
 use super::cookies::Jar;
-use super::find::{Finder, Hidden, as_one};
-use super::read::{FOUND, FOUND_COUNT};
+use super::find::as_one;
+use super::hold::{Absent, absent, condition, found, hold};
 use super::send::send;
 use super::show;
 use super::step::{Again, Capture, Expect, Poll, Step, Wanted};
 use crate::evidence::Ask;
-use crate::expect::{Expression, Held, Usual};
 use crate::model::observation::{Broken, Fault, Observation, Seen, Unknown, UnknownKind};
 use crate::model::params::Params;
 use crate::model::secret::{Redactor, Secret};
@@ -467,61 +466,6 @@ impl Run<'_> {
     }
 }
 
-/// Why something does not hold, or has no value.
-enum Absent {
-    /// Everything was there: this is what was found instead.
-    No(String),
-    /// The service answered something else than JSON: that is the service's doing.
-    Json,
-    /// We didn't read it, or it isn't to be had of such an exchange.
-    Ours(String),
-}
-
-fn absent(names: &[String], why: String, measures: &Measures, response: &Response) -> Absent {
-    let missing = |name: &str| step_measures().iter().any(|m| m.name == name) && measures.get(name).is_none();
-    let missing: Vec<&str> = names.iter().map(String::as_str).filter(|name| missing(name)).collect();
-    let of_body = |name: &str| CONTENT.contains(&name) || name == "body_bytes";
-    match missing.first() {
-        None => Absent::No(why),
-        Some(name) if response.truncated && of_body(name) => unread(response),
-        Some(_) if missing.iter().all(|name| *name == "json") => Absent::Json,
-        Some(name) => Absent::Ours(format!("there is no {name} of this exchange")),
-    }
-}
-
-fn unread(response: &Response) -> Absent {
-    Absent::Ours(match &response.unread_coding {
-        Some(coding) => format!("the body is packed as {coding}, which is not understood here"),
-        None => "the body is longer than is read".to_owned(),
-    })
-}
-
-/// What is looked for in an answer.
-fn found(finder: &Finder, response: &Response) -> Result<Vec<Value>, Absent> {
-    finder.find(response).map_err(|hidden| match hidden {
-        Hidden::Unread => unread(response),
-        Hidden::NotJson => Absent::Json,
-        Hidden::TooMuch => Absent::Ours(format!("{} finds more than is kept", finder.text())),
-    })
-}
-
-/// Holds one expectation.
-fn hold(expect: &Expect, all: &Measures, measures: &Measures, response: &Response) -> Result<(), Absent> {
-    let Some(finder) = &expect.of else { return condition(&expect.that, all, measures, response) };
-    let found = found(finder, response)?;
-    let mut all = all.clone();
-    all.set(FOUND_COUNT, found.len()).set(FOUND, as_one(found));
-    condition(&expect.that, &all, measures, response)
-}
-
-fn condition(that: &Expression, all: &Measures, measures: &Measures, response: &Response) -> Result<(), Absent> {
-    match that.hold(all, &|_, _| Usual::Unknown { why: "not in a journey".to_owned() }) {
-        Held::True => Ok(()),
-        Held::False { actual } => Err(Absent::No(actual)),
-        Held::Unknown { why } => Err(absent(that.names(), why, measures, response)),
-    }
-}
-
 /// That what is waited for has not come about; `None` where it has.
 fn waits(poll: &Poll, all: &Measures, measures: &Measures, response: &Response) -> Option<End> {
     let actual = match condition(&poll.until, all, measures, response) {
@@ -535,13 +479,7 @@ fn waits(poll: &Poll, all: &Measures, measures: &Measures, response: &Response) 
 }
 
 fn broken_expectation(expect: &Expect, actual: String) -> Broken {
-    Broken {
-        that: expect.text(),
-        actual,
-        at: expect.at.to_string(),
-        note: expect.note.clone(),
-        odd: expect.odd,
-    }
+    Broken { that: expect.text(), actual, at: expect.at.to_string(), note: expect.note.clone(), odd: expect.odd }
 }
 
 /// What is kept of each step: its name, its status, how long it took.
