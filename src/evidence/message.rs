@@ -19,6 +19,7 @@ use crate::model::source::{Diagnostic, Span};
 use crate::net::http::{DigestLogin, Request};
 use crate::yaml::Spanned;
 
+pub mod answer;
 mod body;
 mod curl;
 mod headers;

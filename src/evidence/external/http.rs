@@ -157,7 +157,7 @@ fn failed(failure: &Failure, ask: &Ask) -> Observation {
     let mut measures = Measures::new();
     failure::phases(&failure.timings, &mut measures);
     if let Some(expiry) = failure.certificate_expiry {
-        measures.set("certificate_expiry_days", answer::days(ask.now, expiry));
+        measures.set("certificate_expiry_days", message::answer::days(ask.now, expiry));
     }
     let observation = failure::observation(failure, measures);
     match failure.redirects.last() {
