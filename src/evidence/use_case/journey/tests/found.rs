@@ -85,7 +85,7 @@ async fn what_is_not_found_breaks_the_step_at_its_place() {
     }
     // Several values fit no slot.
     let server = Server::start(catalogue).await;
-    let yaml = "- get: BASE/items\n  capture: { a: { jsonpath: '$.items[*].sku' } }\n- get: \"BASE/{{ a }}\"\n";
+    let yaml = "- get: BASE/items\n  capture: { a: { jsonpath: '$.items[*].sku' } }\n- get: \"BASE/x/{{ a }}\"\n";
     let observation = take(yaml, &server, &[]).await;
     assert!(one_broken(&observation).actual.ends_with("is [\"a\",\"b\"], which fits no slot"), "{observation:?}");
 }
