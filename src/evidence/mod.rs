@@ -27,6 +27,7 @@ mod command;
 mod companion;
 mod endpoint;
 pub mod log_source;
+mod message;
 mod series;
 pub mod slots;
 mod tools;

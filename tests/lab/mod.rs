@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 pub mod alertmanager;
 pub mod answers;
 pub mod blackbox_exporter;
+pub mod digest_server;
 pub mod dnsmasq;
 pub mod grpc_server;
 pub mod journal;
