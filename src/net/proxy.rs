@@ -29,6 +29,7 @@ use super::dial::{Dialer, Target};
 use super::guard::{Denied, Reach, is_inside};
 use super::http::{Failure, Reason};
 use super::progress::{Progress, Stage};
+use crate::model::observation::{Phase, UnknownKind};
 use crate::model::secret::Secret;
 
 mod counted;
@@ -39,8 +40,8 @@ mod serve;
 const KEPT: usize = 16;
 /// The most `host:port` that one program may connect to.
 const TARGETS: usize = 256;
-/// The user's name in the credential.
-const USER: &str = "houston";
+/// The user in the credential of [`Proxy::url`].
+pub const USER: &str = "houston";
 
 /// Who may use the proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +95,9 @@ pub struct Unmade {
     /// `host:port`; from outside.
     pub target: String,
     pub reason: Reason,
+    pub phase: Phase,
+    /// What sort of blindness it is, where it isn't the service's fault.
+    pub unknown: UnknownKind,
     /// "connection refused", "169.254.169.254 is a metadata service"
     pub what: String,
 }
@@ -121,6 +125,42 @@ struct Shared {
     moved: AtomicU64,
     spent: AtomicBool,
     unmade: Mutex<Vec<Unmade>>,
+    held_up: Mutex<HeldUp>,
+}
+
+/// Time in which some connection waited for our own side.
+#[derive(Debug, Default)]
+struct HeldUp {
+    /// Spans that are over.
+    total: Duration,
+    /// How many wait, and since when the first of them does.
+    waiting: usize,
+    since: Option<Instant>,
+}
+
+/// Counts as long as it lives.
+struct Waiting<'a>(&'a Shared);
+
+impl<'a> Waiting<'a> {
+    fn begin(shared: &'a Shared) -> Self {
+        let mut held_up = shared.held_up.lock().unwrap_or_else(PoisonError::into_inner);
+        held_up.waiting += 1;
+        held_up.since.get_or_insert_with(Instant::now);
+        drop(held_up);
+        Waiting(shared)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut held_up = self.0.held_up.lock().unwrap_or_else(PoisonError::into_inner);
+        held_up.waiting = held_up.waiting.saturating_sub(1);
+        if held_up.waiting == 0
+            && let Some(since) = held_up.since.take()
+        {
+            held_up.total += since.elapsed();
+        }
+    }
 }
 
 impl Proxy {
@@ -144,6 +184,7 @@ impl Proxy {
             moved: AtomicU64::new(0),
             spent: AtomicBool::new(false),
             unmade: Mutex::default(),
+            held_up: Mutex::default(),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared))).abort_handle();
         Ok(Proxy { shared, accepting })
@@ -182,6 +223,13 @@ impl Proxy {
     fn unmade(&self, which: impl Fn(Reason) -> bool) -> Vec<Unmade> {
         let unmade = self.shared.unmade.lock().unwrap_or_else(PoisonError::into_inner);
         unmade.iter().filter(|unmade| which(unmade.reason)).cloned().collect()
+    }
+
+    /// How long connections waited for our own side: for a turn at their target, for the resolver. What the program
+    /// lost by that may not be blamed on the service.
+    pub fn held_up(&self) -> Duration {
+        let held_up = self.shared.held_up.lock().unwrap_or_else(PoisonError::into_inner);
+        held_up.total + held_up.since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// True where more than [`Bounds::bytes`] wanted to go through: connections were cut.
@@ -246,8 +294,10 @@ impl Shared {
         let cell = self.turn(&name, port).ok_or_else(|| {
             progress.fail(Reason::Ours, format!("the program asks more than {TARGETS} different hosts and ports"))
         })?;
+        let waiting = Waiting::begin(self);
         cell.get_or_init(|| self.dialer.budgets.turn(&name, port, budget)).await;
         let addresses = self.dialer.addresses(&target, progress).await?;
+        drop(waiting);
         if addresses.contains(&self.address) {
             return Err(progress.fail(Reason::Guard, Denied::Own(self.address).to_string()));
         }
@@ -282,7 +332,13 @@ impl Shared {
         let mut unmade = self.unmade.lock().unwrap_or_else(PoisonError::into_inner);
         let is_refusal = failure.reason == Reason::Guard;
         if unmade.iter().filter(|other| (other.reason == Reason::Guard) == is_refusal).count() < KEPT {
-            unmade.push(Unmade { target, reason: failure.reason, what: failure.what.clone() });
+            unmade.push(Unmade {
+                target,
+                reason: failure.reason,
+                phase: failure.phase,
+                unknown: failure.unknown,
+                what: failure.what.clone(),
+            });
         }
     }
 

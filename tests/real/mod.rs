@@ -8,6 +8,7 @@ mod dnsmasq;
 mod elasticsearch;
 mod grpc;
 mod host;
+mod hurl;
 mod icmp;
 mod interface;
 mod journald;

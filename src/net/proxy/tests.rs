@@ -351,6 +351,11 @@ async fn a_program_takes_one_turn_at_a_target() {
     let other = budgets.turn("127.0.0.1", silent.address.port(), Budget::Service);
     tokio::pin!(other);
     assert!(tokio::time::timeout_at(shortly(), &mut other).await.is_err(), "the target has a visitor");
+    // A second program waits for its turn, and that is our doing.
+    let late = Proxy::start(&dialer, settings()).await.unwrap();
+    assert_eq!(late.held_up(), Duration::ZERO);
+    assert!(tokio::time::timeout_at(shortly(), tunnel(&late, &target)).await.is_err());
+    assert!(late.held_up() > Duration::ZERO && late.failures().is_empty());
     drop(proxy);
     tokio::time::timeout_at(soon(), other).await.expect("the visitor has gone");
 }
