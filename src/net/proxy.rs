@@ -7,7 +7,9 @@
 //!
 //! Who may use it, see [`Admit`]. It ends with its deadline or when it is dropped, whichever comes first, and every
 //! connection through it with it. A program that doesn't ask the proxy is not held by it: whoever runs one has to see
-//! to that (no option of the program may switch the proxy off).
+//! to that. For curl's library it is enough that neither options nor the environment name hosts without a proxy.
+//! Chromium leaves loopback out by itself (`--proxy-bypass-list=<-loopback>` puts it in again), and must be told to keep
+//! from UDP (`--disable-quic`, `--force-webrtc-ip-handling-policy=disable_non_proxied_udp`).
 
 use std::collections::HashMap;
 use std::fmt::Write as _;

@@ -326,8 +326,8 @@ out on the requests before or on our own side, more than 16 MiB of an answer, a 
 All its connections go through a proxy of ours on loopback, so that names are resolved and addresses judged as for every
 other kind: redirects and captures lead nowhere else. For that the file's `[Options]` may not hold proxy, resolve,
 connect-to, unix-socket, http3, negotiate; nor, since they lead to files, output, netrc, cert, key, cacert and
-pinnedpubkey. Such a file is refused at the option's line. `file,name;` reads below the check's directory only. Over
-plain HTTP each request has a connection of its own.
+pinnedpubkey; nor ipv4 and ipv6, since it isn't hurl that resolves. Such a file is refused at the option's line.
+`file,name;` reads below the check's directory only. Over plain HTTP each request has a connection of its own.
 
 A parameter's value is always a text, and never an option, a file or a host: in a URL it may hold letters, digits and
 `-._~` only, elsewhere none of `\" ' < > & { } \\` or a backtick, since hurl puts it in as it is. Variables and secrets go

@@ -15,7 +15,7 @@ pub(super) const LIMIT: u64 = 256 * 1024;
 
 /// Options of hurl that may stand in a file's `[Options]`. What is missing here leads past our guard (`proxy`,
 /// `resolve`, `connect-to`, `unix-socket`, `http3`, `negotiate`), or to other files (`output`, `netrc…`, `cert`, `key`,
-/// `cacert`, `pinnedpubkey`). A list of what is allowed, so that an option of a hurl to come is refused until somebody
+/// `cacert`, `pinnedpubkey`), or would not do what they say, since the proxy resolves (`ipv4`, `ipv6`). A list of what is allowed, so that an option of a hurl to come is refused until somebody
 /// has thought about it.
 const OPTIONS: &[&str] = &[
     "aws-sigv4",
@@ -28,8 +28,6 @@ const OPTIONS: &[&str] = &[
     "http1.1",
     "http2",
     "insecure",
-    "ipv4",
-    "ipv6",
     "limit-rate",
     "location",
     "location-trusted",

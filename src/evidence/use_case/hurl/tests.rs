@@ -13,6 +13,7 @@ fn options_that_lead_past_the_guard_are_refused_at_their_line() {
         ("GET http://a/\n[Options]\noutput: /etc/cron.d/x\n", Some((3, 1, "output"))),
         ("GET http://a/\n[Options]\nconnect-to: a:80:b:80\n", Some((3, 1, "connect-to"))),
         ("GET http://a/\n[Options]\nnetrc-file: /root/.netrc\n", Some((3, 1, "netrc-file"))),
+        ("GET http://a/\n[Options]\nipv6: true\n", Some((3, 1, "ipv6"))),
         ("GET http://a/\n[Options]\nsomething-new: 1\n", Some((3, 1, "something-new"))),
         ("GET http://a/\n[Options]\nretry: 1\rproxy: x\n", Some((3, 1, "carriage return"))),
         ("GET http://a/\n[Query]\nx: 1\n[Options]\ncert: a.pem\n", Some((5, 1, "cert"))),
