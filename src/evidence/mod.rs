@@ -62,6 +62,7 @@ pub static KINDS: &[&Kind] = &[
     &traffic::interface::KIND,
     &traffic::capture::KIND,
     &use_case::journey::KIND,
+    &use_case::hurl::KIND,
     &use_case::script::KIND,
 ];
 

@@ -159,7 +159,7 @@ pub fn allowed(path: &Path, list: &[PathBuf]) -> Result<PathBuf, NotRun> {
 /// # Errors
 /// It could not be started. How it ended is a value.
 pub async fn run(program: &Program, bounds: Bounds, deadline: Instant) -> Result<Ran, NotRun> {
-    Ok(run_and_take(Privileges::None, program, bounds, deadline, None).await?.0)
+    Ok(run_and_take(Privileges::None, program, bounds, deadline, None, None).await?.0)
 }
 
 /// The same, and hands on these capabilities.
@@ -172,7 +172,21 @@ pub async fn run_with(
     bounds: Bounds,
     deadline: Instant,
 ) -> Result<Ran, NotRun> {
-    Ok(run_and_take(privileges, program, bounds, deadline, None).await?.0)
+    Ok(run_and_take(privileges, program, bounds, deadline, None, None).await?.0)
+}
+
+/// Runs a program like [`run`], with a file of this name and content in its directory from the start.
+///
+/// # Errors
+/// It could not be started.
+pub async fn run_with_file(
+    program: &Program,
+    bounds: Bounds,
+    deadline: Instant,
+    name: &str,
+    bytes: &[u8],
+) -> Result<Ran, NotRun> {
+    Ok(run_and_take(Privileges::None, program, bounds, deadline, Some((name, bytes)), None).await?.0)
 }
 
 /// Runs a program like [`run`], and takes a file from its directory before that goes: `name` is a file's name, and it has less than
@@ -186,7 +200,7 @@ pub async fn run_for_file(
     deadline: Instant,
     name: &str,
 ) -> Result<(Ran, Left), NotRun> {
-    run_and_take(Privileges::None, program, bounds, deadline, Some(name)).await
+    run_and_take(Privileges::None, program, bounds, deadline, None, Some(name)).await
 }
 
 async fn run_and_take(
@@ -194,6 +208,7 @@ async fn run_and_take(
     program: &Program,
     bounds: Bounds,
     deadline: Instant,
+    given: Option<(&str, &[u8])>,
     file: Option<&str>,
 ) -> Result<(Ran, Left), NotRun> {
     let started = Instant::now();
@@ -204,6 +219,9 @@ async fn run_and_take(
     std::fs::DirBuilder::new().mode(0o700).create(&directory).map_err(|error| failed(error.to_string()))?;
     // From here on, whatever happens to this future, the directory goes and so do the processes.
     let mut run = Run { child: None, marks: None, directory: Some(directory.clone()) };
+    if let Some((name, bytes)) = given {
+        std::fs::write(directory.join(name), bytes).map_err(|error| failed(error.to_string()))?;
+    }
 
     let mut child = spawn(program, privileges, &directory, &mark).await.map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => failed("no such program, or its interpreter is missing".to_owned()),

@@ -10,6 +10,7 @@ mod elasticsearch;
 mod grpc;
 mod host;
 mod http;
+mod hurl;
 mod icmp;
 mod interface;
 mod journald;

@@ -56,6 +56,22 @@ async fn nobody_has(word: &str) -> bool {
 }
 
 #[tokio::test]
+async fn a_file_that_is_given_lies_in_the_directory_and_goes_with_it() {
+    let script = script("cat case && pwd");
+    let program = Program { path: script.path.clone(), called: None, args: Vec::new(), env: Vec::new() };
+    let ran = loop {
+        let until = Instant::now() + Duration::from_secs(10);
+        match run_with_file(&program, Bounds::default(), until, "case", b"given\n").await {
+            Err(NotRun::Failed { why, .. }) if why.contains("Text file busy") => tokio::task::yield_now().await,
+            other => break other.unwrap(),
+        }
+    };
+    let said = String::from_utf8(ran.stdout).unwrap();
+    let directory = said.strip_prefix("given\n").unwrap().trim();
+    assert!(directory.contains("houston-") && !Path::new(directory).exists(), "{said}");
+}
+
+#[tokio::test]
 async fn exit_codes_signals_and_both_outputs_come_back() {
     for (body, expected, stdout, stderr) in [
         ("echo fine; exit 0", Ended::Exit(0), "fine\n", ""),
