@@ -35,7 +35,9 @@ histogram seconds buckets 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6
     requests++
     bytes_sent += $bytes
     seconds = $took
-    $status >= 500 { errors++ }
+    $status >= 500 {
+        errors++
+    }
 }
 "#;
 
@@ -50,7 +52,7 @@ fn main() {
     day::write_access_log(&path, mebibytes << 20);
 
     let mut works = [
-        work("the access_log kind", 3, || ours(&path)),
+        work("the access_log kind", 5, || ours(&path)),
         work("mawk", 1, || with_mawk(&path, &mawk)),
         work("mtail", 1, || with_mtail(&path, &programs, &mtail)),
     ];

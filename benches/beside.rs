@@ -120,7 +120,9 @@ pub fn tell(works: &[Work<'_>], costs: &[(Cost, u64)], peers: usize) {
     for (ours, (cost, _)) in works.iter().zip(costs).take(peers) {
         for (peer, (theirs, _)) in works.iter().zip(costs).skip(peers) {
             let (wall, cpu) = (theirs.wall / cost.wall, theirs.cpu / cost.cpu);
-            println!("  {}: {wall:.1} x as fast as {}, with {cpu:.1} x less CPU", ours.name, peer.name);
+            // Of a few steps of the clock no ratio can be told.
+            let cpu = if theirs.cpu < 0.05 { String::new() } else { format!(", {cpu:.1} x a CPU-second") };
+            println!("  {}: {wall:.1} x as fast as {}{cpu}", ours.name, peer.name);
         }
     }
 }

@@ -45,7 +45,7 @@ fn errors(path: &Path, mebibytes: u64, ripgrep: &Path, mawk: &Path) {
     let remembered: BTreeSet<String> = kind(path, None, None).1.into_iter().collect();
     let known = Some(&remembered);
     let run = |cold: bool| {
-        let times = if cold { 1 } else { 5 };
+        let times = if cold { 1 } else { 10 };
         let mut works = [
             work("found and counted", times, || found(path, day::last_15_minutes())),
             work("the log_file kind, its words known", times, || kind(path, None, known).0),
@@ -53,7 +53,11 @@ fn errors(path: &Path, mebibytes: u64, ripgrep: &Path, mawk: &Path) {
             work("tac | mawk", 1, || tac(path, mawk)),
             work("ripgrep", 1, || grep(path, ripgrep, cold)),
         ];
-        let costs = by_turns(5, &mut works, || if cold { drop_from_cache(path) });
+        let costs = by_turns(5, &mut works, || {
+            if cold {
+                drop_from_cache(path)
+            }
+        });
         println!("errors of the last 15 minutes of {mebibytes} MiB, {}", if cold { "cold" } else { "warm" });
         tell(&works, &costs, 3);
         let truth = costs[0].1;

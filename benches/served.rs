@@ -125,9 +125,8 @@ async fn answer(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
         let (kind, keep) = if page.starts_with('{') { ("application/json", true) } else { ("text/plain", false) };
         let connection = if keep { "" } else { "connection: close\r\n" };
         let length = page.len();
-        let text = format!(
-            "HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n{connection}\r\n{page}"
-        );
+        let text =
+            format!("HTTP/1.1 {status}\r\ncontent-type: {kind}\r\ncontent-length: {length}\r\n{connection}\r\n{page}");
         if stream.write_all(text.as_bytes()).await.is_err() || !keep {
             let _ = stream.shutdown().await;
             return;
