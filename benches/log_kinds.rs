@@ -1,17 +1,13 @@
 //! The two kinds of probes that read logs, over the last 15 minutes of a day and over longer; a scan of the whole beside.
 //!
 //! `cargo bench --bench log_kinds`; `HOUSTON_BENCH_LOG_MIB` sets the size of the files in MiB (64 by default). The ratios
-//! that count are printed first.
+//! that count are printed first. `log_peers` and `access_peers` measure the same beside other tools.
 #![allow(clippy::print_stdout, clippy::unwrap_used, clippy::disallowed_methods)] // a bench prints, and reads its size
 
 use std::collections::BTreeSet;
-use std::fmt::Write as _;
-use std::io::Write as _;
-use std::path::Path;
 use std::sync::{LazyLock, OnceLock};
 use std::time::{Duration, Instant};
 
-use houston::evidence::log_source::Question;
 use houston::evidence::logs::log_file;
 use houston::evidence::traffic::access_log;
 use houston::files::gate::Gate;
@@ -20,23 +16,16 @@ use houston::files::scan::scan;
 use houston::files::timestamp::{Clock, micros};
 use houston::model::observation::Seen;
 use houston::model::window::Window;
+use jiff::SignedDuration;
 use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
 
-/// A day of each log, with its last line at this time.
-const NOW: &str = "2026-11-22T10:00:00Z";
+mod day;
+
+use day::{last_15_minutes as window, now, question, whole as day};
 
 struct Logs {
     directory: tempfile::TempDir,
     bytes: u64,
-}
-
-fn now() -> Timestamp {
-    NOW.parse().unwrap()
-}
-
-fn window() -> Window {
-    Window::ending_at(now(), SignedDuration::from_mins(15))
 }
 
 fn logs() -> &'static Logs {
@@ -45,68 +34,10 @@ fn logs() -> &'static Logs {
         let size = std::env::var("HOUSTON_BENCH_LOG_MIB").ok().and_then(|size| size.parse().ok()).unwrap_or(64);
         let bytes = size * 1024 * 1024_u64;
         let logs = Logs { directory: tempfile::tempdir().unwrap(), bytes };
-        let app = |out: &mut String, at: Timestamp, random: u64| {
-            let (level, message) = match random % 1_000 {
-                0 => ("error", format!("mail to user {random} bounced: host mx{}.example.com not found", random % 7)),
-                1..=9 => ("warn", format!("slow query on orders took {} ms", random % 3_000)),
-                10..=499 => ("info", format!("order {random} paid in {} ms by card", random % 900)),
-                _ => ("info", format!("GET /api/cart/{random:x} answered 200 in {} ms", random % 90)),
-            };
-            let customer = ["acme", "globex", "initech", "umbrella"][(random % 4) as usize];
-            let ts = at.strftime("%Y-%m-%dT%H:%M:%S%.3fZ");
-            let _ = writeln!(
-                out,
-                r#"{{"ts":"{ts}","level":"{level}","msg":"{message}","customer":"{customer}","request":"{random:016x}","service":"checkout","pid":4711}}"#
-            );
-        };
-        let access = |out: &mut String, at: Timestamp, random: u64| {
-            let status = if random.is_multiple_of(1_000) { 502 } else { 200 };
-            let time = at.strftime("%d/%b/%Y:%H:%M:%S +0000");
-            let (user, path, seconds) = (random % 200, random % 5_000, (random % 900 + 1) as f64 / 1e3);
-            let _ = writeln!(
-                out,
-                r#"10.0.{}.{} - customer-{user} [{time}] "GET /api/item/{path}?page=2 HTTP/1.1" {status} {} "https://shop.example.com/" "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36" {seconds:.3}"#,
-                random % 256,
-                random / 256 % 256,
-                random % 40_000
-            );
-        };
-        generate(&logs.directory.path().join("app.log"), bytes, &app);
-        generate(&logs.directory.path().join("access.log"), bytes, &access);
+        day::write_app_log(&logs.directory.path().join("app.log"), bytes);
+        day::write_access_log(&logs.directory.path().join("access.log"), bytes);
         logs
     })
-}
-
-/// Writes lines evenly over a day until the file has its size.
-fn generate(path: &Path, bytes: u64, line: &dyn Fn(&mut String, Timestamp, u64)) {
-    let mut sample = String::new();
-    line(&mut sample, now(), 500);
-    let count = bytes / sample.len() as u64;
-    let mut file = std::io::BufWriter::new(std::fs::File::create(path).unwrap());
-    let mut state = 88_172_645_463_325_252_u64;
-    let mut text = String::new();
-    for index in 0..count {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        let left = 86_400_000 * (count - 1 - index) / count;
-        text.clear();
-        line(&mut text, now() - SignedDuration::from_millis(left as i64), state);
-        file.write_all(text.as_bytes()).unwrap();
-    }
-    file.flush().unwrap();
-}
-
-fn question(window: Window) -> Question {
-    Question {
-        now: now(),
-        window,
-        since: window.from,
-        customer: None,
-        usual: Vec::new(),
-        deadline: Instant::now() + Duration::from_secs(600),
-        dropped: Default::default(),
-    }
 }
 
 fn path(name: &str) -> String {
@@ -124,10 +55,6 @@ fn errors(window: Window) -> u64 {
         scan(&snapshot, window, None, &clock, &gate, |entry| count += u64::from(finder.find(entry.line).is_some()));
     assert!(coverage.incomplete.is_empty());
     count
-}
-
-fn day() -> Window {
-    Window::ending_at(now(), SignedDuration::from_hours(25))
 }
 
 fn log_file() -> u64 {
@@ -152,24 +79,6 @@ fn log_file_that_is_known() -> u64 {
     let seen = log_file::LogFile::new(config, None).unwrap().look(&question(window()), Some(remembered()));
     assert_eq!(seen.measures.number("new_templates"), Some(0.0), "{seen:?}");
     seen.measures.number("lines").unwrap() as u64
-}
-
-/// What people would type: the file from its end, until the time is before the window.
-fn tac_and_awk() -> Option<u64> {
-    let from = window().from.strftime("%Y-%m-%dT%H:%M:%S").to_string();
-    let script = "tac \"$1\" | awk -v from=\"$2\" '{ t = substr($0, index($0, \"20\"), 19); if (t < from) exit; \
-                  if (index($0, \"\\\"level\\\":\\\"error\\\"\")) n++ } END { print n + 0 }'";
-    said(std::process::Command::new("sh").args(["-c", script, "sh", &path("app.log"), &from]))
-}
-
-/// All errors of the file: no tool of its kind knows where the window begins.
-fn ripgrep() -> Option<u64> {
-    said(std::process::Command::new("rg").args(["--no-config", "-cF", "\"level\":\"error\"", &path("app.log")]))
-}
-
-fn said(command: &mut std::process::Command) -> Option<u64> {
-    let output = command.stdin(std::process::Stdio::null()).output().ok()?;
-    String::from_utf8_lossy(&output.stdout).trim().parse().ok()
 }
 
 fn access_log(window: Window) -> u64 {
@@ -200,20 +109,6 @@ fn main() {
     remembered();
     let (known, lines) = shortest(10, log_file_that_is_known);
     println!("log_file, its words known    {:>9.1} ms   {lines} lines, the hour before need not be read", known * 1e3);
-    for (name, peer, ours) in [("tac | awk", tac_and_awk as fn() -> Option<u64>, last), ("ripgrep", ripgrep, all)] {
-        if peer().is_none() {
-            println!("{name:<28} is not here: not measured");
-            continue;
-        }
-        let (time, errors) = shortest(3, || peer().unwrap_or_default());
-        println!(
-            "{name:<28} {:>9.1} ms   {errors} errors (ours {ours}); ours {:.1} times as fast, the kind {:.1} times, its words known {:.1} times",
-            time * 1e3,
-            time / part,
-            time / probe,
-            time / known
-        );
-    }
     let (requests_time, requests) = shortest(10, || access_log(window()));
     println!("access_log, last 15 min      {:>9.1} ms   {requests} requests", requests_time * 1e3);
     // What one look may read ends at 256 MiB.

@@ -76,6 +76,16 @@ pub enum Command {
     Status,
     /// Completions for a shell
     Completions { shell: clap_complete::Shell },
+    /// What the kind `capture` starts; it prints one line of counts
+    #[command(hide = true)]
+    CaptureChild {
+        #[arg(long)]
+        interface: String,
+        #[arg(long)]
+        port: u16,
+        #[arg(long, value_parser = clap::value_parser!(u32).range(1..=30_000))]
+        milliseconds: u32,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -6,6 +6,7 @@ use clap::Parser;
 
 use crate::model::look::Outcome;
 use crate::model::verdict::Decision;
+use crate::net::capture;
 use crate::report::style::Style;
 
 mod args;
@@ -199,6 +200,11 @@ fn run(terminal: &Terminal, cli: &Cli) -> anyhow::Result<Exit> {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut <Cli as clap::CommandFactory>::command(), "houston", &mut script);
             terminal.line(String::from_utf8_lossy(&script).trim_end());
+            Ok(Exit::Fine)
+        }
+        Command::CaptureChild { interface, port, milliseconds } => {
+            let duration = std::time::Duration::from_millis(u64::from(*milliseconds));
+            terminal.line(&capture::child(&capture::Request { interface: interface.clone(), port: *port, duration }));
             Ok(Exit::Fine)
         }
     }

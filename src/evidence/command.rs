@@ -2,6 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use super::Key;
 use super::slots::{self, SlotError, TextTemplate};
 use crate::model::encode;
 use crate::model::observation::{Unknown, UnknownKind};
@@ -12,6 +13,14 @@ use crate::yaml::Spanned;
 
 /// The most arguments of a command.
 const ARGUMENTS: usize = 128;
+
+/// The key of a command, for the documentation.
+pub const KEY: Key = Key {
+    name: "command",
+    takes: "list of text",
+    default: None,
+    meaning: "the program's absolute path and its arguments; \"{{ parameter }}\" as a whole argument",
+};
 
 /// A program by its absolute path, and its arguments.
 #[derive(Debug)]

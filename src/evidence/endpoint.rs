@@ -8,12 +8,13 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use url::Url;
 
-use super::{Tools, slots};
+use super::{Key, Tools, slots};
 use crate::model::encode;
 use crate::model::observation::{Unknown, UnknownKind};
 use crate::model::secret::{Secret, SecretRef};
 use crate::model::source::Diagnostic;
 use crate::net::http::{Failure, Reason};
+use crate::net::prometheus;
 use crate::net::system::{NoAnswer, System};
 use crate::yaml::Spanned;
 
@@ -54,6 +55,20 @@ impl AbsentMeans {
         Ok(declared.value.healthy.then_some(declared.value.because))
     }
 }
+
+/// The keys of a system's headers, for the documentation.
+pub const HEADERS: Key = Key {
+    name: "headers",
+    takes: "map of text or secret",
+    default: Some("none"),
+    meaning: "sent along; secret ones as { env: NAME } or { file: path }",
+};
+pub const BEARER_TOKEN: Key = Key {
+    name: "bearer_token",
+    takes: "secret",
+    default: Some("none"),
+    meaning: "sent as Authorization, as { env: NAME } or { file: path }",
+};
 
 /// Headers that are sent, and headers that are sent but never shown.
 pub type Headers = (Vec<(String, String)>, Vec<(String, Secret)>);
@@ -189,6 +204,22 @@ impl Endpoint {
             NoAnswer::Partial(why) => unknown(UnknownKind::Incomplete, why.clone()),
             NoAnswer::Unintelligible(why) => unknown(UnknownKind::Unintelligible, why.clone()),
             NoAnswer::TooMuch { .. } => unknown(UnknownKind::Incomplete, format!("the answer has {no_answer}")),
+        }
+    }
+
+    /// What it means that Prometheus, or Alertmanager, gave no answer.
+    pub fn unanswered_query(&self, no_answer: &prometheus::NoAnswer) -> Unknown {
+        let unknown = |kind, why: String| Unknown::new(kind, format!("{}: {why}", self.system()));
+        match no_answer {
+            prometheus::NoAnswer::Wire(failure) => self.silent(failure),
+            prometheus::NoAnswer::Refused { reason, .. } if no_answer.is_timeout() => {
+                unknown(UnknownKind::TimedOut, reason.clone())
+            }
+            prometheus::NoAnswer::Refused { status, reason, .. } => self.refusal(*status, reason),
+            prometheus::NoAnswer::Unintelligible(why) => unknown(UnknownKind::Unintelligible, why.clone()),
+            prometheus::NoAnswer::TooMuch { .. } => {
+                unknown(UnknownKind::Incomplete, format!("the answer has {no_answer}"))
+            }
         }
     }
 

@@ -27,6 +27,7 @@ mod command;
 mod companion;
 mod endpoint;
 pub mod log_source;
+mod message;
 mod series;
 pub mod slots;
 mod tools;
@@ -59,7 +60,9 @@ pub static KINDS: &[&Kind] = &[
     &traffic::access_log::KIND,
     &traffic::traffic::KIND,
     &traffic::interface::KIND,
+    &traffic::capture::KIND,
     &use_case::journey::KIND,
+    &use_case::hurl::KIND,
     &use_case::script::KIND,
 ];
 

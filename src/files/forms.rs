@@ -14,11 +14,44 @@ pub struct Written {
     pub end: usize,
 }
 
+/// The date and time that was read last, to the second: lines that stand together mostly share it.
+#[derive(Debug, Clone, Default)]
+pub struct Second {
+    written: [u8; 20],
+    length: usize,
+    local: i64,
+}
+
+impl Second {
+    /// The seconds that the first `LENGTH` bytes of `text` stand for, which `read` knows.
+    fn of<const LENGTH: usize>(&mut self, text: &[u8], read: impl FnOnce() -> Option<i64>) -> Option<i64> {
+        let written: &[u8; LENGTH] = text.first_chunk()?;
+        if self.length != LENGTH || self.written.first_chunk() != Some(written) {
+            let local = read()?;
+            self.written[..LENGTH].copy_from_slice(written);
+            (self.length, self.local) = (LENGTH, local);
+        }
+        Some(self.local)
+    }
+
+    /// Where `text` begins with this second: how many bytes it takes there, and what it is.
+    pub fn begins(&self, text: &[u8]) -> Option<(usize, i64)> {
+        (self.length > 0 && text.starts_with(&self.written[..self.length])).then_some((self.length, self.local))
+    }
+}
+
+/// A time of which the second is known; its fraction and zone stand from `end` on.
+pub fn within_second(text: &[u8], end: usize, local: i64) -> Written {
+    let (micros, end) = fraction(text, end);
+    let (offset, end) = zone(text, end);
+    Written { local, micros, offset, end }
+}
+
 /// A date and time of any of the calendar's forms at the start of `text`.
-pub fn calendar(text: &[u8], now: Micros) -> Option<Written> {
+pub fn calendar(text: &[u8], now: Micros, last: &mut Second) -> Option<Written> {
     match text.first()? {
-        b'0'..=b'9' if text.get(2) == Some(&b'/') => apache(text),
-        b'0'..=b'9' => iso(text),
+        b'0'..=b'9' if text.get(2) == Some(&b'/') => apache(text, last),
+        b'0'..=b'9' => iso(text, last),
         b'A'..=b'Z' => syslog(text, now).or_else(|| klog(text, now)).or_else(|| ctime(text)),
         _ => None,
     }
@@ -44,7 +77,14 @@ fn clock_time(text: &[u8], from: usize) -> Option<(i64, i64, usize)> {
     if hour > 23 || minute > 59 || second > 60 {
         return None;
     }
-    let mut end = from + 8;
+    // A leap second is the last one of its minute.
+    let seconds = hour * 3_600 + minute * 60 + second.min(59);
+    let (micros, end) = fraction(text, from + 8);
+    Some((seconds, micros, end))
+}
+
+/// `.123`, `,123456` or nothing: microseconds, and where it ends.
+fn fraction(text: &[u8], mut end: usize) -> (i64, usize) {
     let mut micros = 0;
     if matches!(text.get(end), Some(b'.' | b',')) && text.get(end + 1).is_some_and(u8::is_ascii_digit) {
         end += 1;
@@ -55,8 +95,7 @@ fn clock_time(text: &[u8], from: usize) -> Option<(i64, i64, usize)> {
             end += 1;
         }
     }
-    // A leap second is the last one of its minute.
-    Some((hour * 3_600 + minute * 60 + second.min(59), micros, end))
+    (micros, end)
 }
 
 /// `Z`, `+01:00`, `+0100`, `+01`, ` UTC`, ` +0000`: seconds east of UTC, and where it ends.
@@ -113,7 +152,7 @@ fn month(text: &[u8]) -> Option<i64> {
 }
 
 /// `2026-11-22T10:00:00.123Z` and its relatives.
-fn iso(text: &[u8]) -> Option<Written> {
+fn iso(text: &[u8], last: &mut Second) -> Option<Written> {
     let separator = *text.get(4)?;
     if !matches!(separator, b'-' | b'/') || text.get(7) != Some(&separator) {
         return None;
@@ -121,21 +160,23 @@ fn iso(text: &[u8]) -> Option<Written> {
     if !matches!(text.get(10), Some(b'T' | b't' | b' ' | b'_')) {
         return None;
     }
-    let date = days(digits(text, 0, 4)?, digits(text, 5, 2)?, digits(text, 8, 2)?)?;
-    let (seconds, micros, end) = clock_time(text, 11)?;
-    let (offset, end) = zone(text, end);
-    Some(Written { local: date * 86_400 + seconds, micros, offset, end })
+    let local = last.of::<19>(text, || {
+        let date = days(digits(text, 0, 4)?, digits(text, 5, 2)?, digits(text, 8, 2)?)?;
+        Some(date * 86_400 + clock_time(text, 11)?.0)
+    })?;
+    Some(within_second(text, 19, local))
 }
 
 /// `22/Nov/2026:10:00:00 +0000`, and HAProxy's without a zone.
-pub fn apache(text: &[u8]) -> Option<Written> {
+pub fn apache(text: &[u8], last: &mut Second) -> Option<Written> {
     if text.get(2) != Some(&b'/') || text.get(6) != Some(&b'/') || text.get(11) != Some(&b':') {
         return None;
     }
-    let date = days(digits(text, 7, 4)?, month(&text[3..])?, digits(text, 0, 2)?)?;
-    let (seconds, micros, end) = clock_time(text, 12)?;
-    let (offset, end) = zone(text, end);
-    Some(Written { local: date * 86_400 + seconds, micros, offset, end })
+    let local = last.of::<20>(text, || {
+        let date = days(digits(text, 7, 4)?, month(&text[3..])?, digits(text, 0, 2)?)?;
+        Some(date * 86_400 + clock_time(text, 12)?.0)
+    })?;
+    Some(within_second(text, 20, local))
 }
 
 /// `Nov 22 10:00:00`, `Nov  2 10:00:00` (RFC 3164): the year is the latest in which that isn't in the future.

@@ -9,7 +9,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 use super::fields::{self, Raw};
-use super::forms::{Written, apache, calendar, epoch};
+use super::forms::{Second, Written, apache, calendar, epoch, within_second};
 
 /// Microseconds since 1970-01-01T00:00:00Z.
 pub type Micros = i64;
@@ -20,25 +20,28 @@ pub const SECOND: Micros = 1_000_000;
 /// How far into a line a time is looked for that doesn't stand at its start.
 const REACH: usize = 256;
 
-/// Fields of a JSON line that hold its time; the first readable one in the line counts.
-const TIME_FIELDS: [&[u8]; 16] = [
-    b"ts",
-    b"time",
-    b"timestamp",
-    b"@timestamp",
-    b"t",
-    b"@t",
-    b"datetime",
-    b"date",
-    b"start_time",
-    b"startTime",
-    b"time_local",
-    b"time_iso8601",
-    b"msec",
-    b"StartUTC",
-    b"eventTime",
-    b"asctime",
-];
+/// True for a field of a JSON line that holds its time; the first readable one in the line counts.
+fn is_time_field(key: &[u8]) -> bool {
+    matches!(
+        key,
+        b"ts"
+            | b"time"
+            | b"timestamp"
+            | b"@timestamp"
+            | b"t"
+            | b"@t"
+            | b"datetime"
+            | b"date"
+            | b"start_time"
+            | b"startTime"
+            | b"time_local"
+            | b"time_iso8601"
+            | b"msec"
+            | b"StartUTC"
+            | b"eventTime"
+            | b"asctime"
+    )
+}
 
 pub fn micros(at: Timestamp) -> Micros {
     at.as_microsecond()
@@ -94,6 +97,8 @@ impl Clock {
             fixed: self.zone.to_fixed_offset().ok().map(|offset| i64::from(offset.seconds())),
             elsewhere: Elsewhere::Within,
             cached: (i64::MIN, 0),
+            last: Second::default(),
+            opening: None,
         };
         let (mut front, mut bracket, mut within) = (0, 0, 0);
         for line in head.split(|byte| *byte == b'\n').take(200).filter(|line| !line.is_empty()) {
@@ -130,6 +135,32 @@ pub struct Recogniser {
     elsewhere: Elsewhere,
     /// A quarter of an hour of local time, and its offset.
     cached: (i64, i64),
+    last: Second,
+    opening: Option<Opening>,
+}
+
+/// How the last JSON line began, up to the second of its time: a line that begins with the same bytes has its time at
+/// the same place and of the same second.
+#[derive(Debug, Clone)]
+struct Opening {
+    bytes: [u8; 64],
+    /// Where the time begins.
+    start: usize,
+    /// Behind its second.
+    end: usize,
+    /// That second, as the local clock shows it.
+    local: i64,
+}
+
+impl Opening {
+    /// Of a line whose time has a second as `last` had it, not too far into the line.
+    fn of(line: &[u8], start: usize, last: &Second) -> Option<Opening> {
+        let (length, local) = last.begins(line.get(start..)?)?;
+        let end = start + length;
+        let mut bytes = [0; 64];
+        bytes.get_mut(..end)?.copy_from_slice(line.get(..end)?);
+        Some(Opening { bytes, start, end, local })
+    }
 }
 
 impl Recogniser {
@@ -152,7 +183,7 @@ impl Recogniser {
     pub fn text(&mut self, text: &[u8]) -> Option<Micros> {
         let text = text.trim_ascii();
         let text = text.strip_prefix(b"[").unwrap_or(text);
-        let written = calendar(text, self.clock.now).or_else(|| epoch(text, true))?;
+        let written = calendar(text, self.clock.now, &mut self.last).or_else(|| epoch(text, true))?;
         Some(self.instant(&written))
     }
 
@@ -173,7 +204,7 @@ impl Recogniser {
         let bracket = line.get(start) == Some(&b'[');
         let from = start + usize::from(bracket);
         let rest = line.get(from..)?;
-        let written = calendar(rest, self.clock.now).or_else(|| epoch(rest, bare_seconds))?;
+        let written = calendar(rest, self.clock.now, &mut self.last).or_else(|| epoch(rest, bare_seconds))?;
         let mut end = from + written.end;
         if bracket && line.get(end) == Some(&b']') {
             end += 1;
@@ -185,7 +216,7 @@ impl Recogniser {
         let reach = &line[..line.len().min(1_024)];
         for start in memchr::memchr_iter(b'[', reach) {
             if line.get(start + 1).is_some_and(u8::is_ascii_digit)
-                && let Some(written) = apache(&line[start + 1..])
+                && let Some(written) = apache(&line[start + 1..], &mut self.last)
             {
                 let mut end = start + 1 + written.end;
                 end += usize::from(line.get(end) == Some(&b']'));
@@ -221,19 +252,41 @@ impl Recogniser {
             self.clock.field = path;
             return self.json_value(line, value?);
         }
+        if let Some(stamp) = self.opened_as_before(line) {
+            return Some(stamp);
+        }
         let mut found = None;
         fields::json_members(line, |key, value| {
-            if TIME_FIELDS.contains(&key) {
+            if is_time_field(key) {
                 found = self.json_value(line, value);
             }
             found.is_none()
         });
+        self.opening = found.and_then(|stamp| Opening::of(line, stamp.start, &self.last));
         found
+    }
+
+    /// The time of a line that begins as the line before did.
+    fn opened_as_before(&mut self, line: &[u8]) -> Option<Stamp> {
+        let opening = self.opening.as_ref()?;
+        if line.get(..opening.end)? != &opening.bytes[..opening.end] {
+            return None;
+        }
+        let start = opening.start;
+        let written = within_second(&line[start..], opening.end - start, opening.local);
+        let end = start + written.end;
+        // Whatever else stands in this text is for the whole way to judge.
+        (line.get(end) == Some(&b'"')).then(|| Stamp {
+            at: self.instant(&written),
+            start,
+            end,
+            zoned: written.offset.is_some(),
+        })
     }
 
     fn json_value(&mut self, line: &[u8], value: Raw<'_>) -> Option<Stamp> {
         let (bytes, written) = match value {
-            Raw::Text(text) => (text, calendar(text, self.clock.now).or_else(|| epoch(text, true))?),
+            Raw::Text(text) => (text, calendar(text, self.clock.now, &mut self.last).or_else(|| epoch(text, true))?),
             Raw::Bare(text) => (text, epoch(text, true)?),
             Raw::Nested(inside) => {
                 // MongoDB writes {"t":{"$date":"…"}}.
@@ -407,7 +460,23 @@ mod tests {
             let at = Timestamp::from_second(seconds).unwrap();
             let text = at.to_string();
             prop_assume!(seconds >= 0);
-            prop_assert_eq!(super::super::forms::calendar(text.as_bytes(), micros(now())).map(|written| written.local), Some(seconds));
+            prop_assert_eq!(super::super::forms::calendar(text.as_bytes(), micros(now()), &mut Second::default()).map(|written| written.local), Some(seconds));
+        }
+
+        #[test]
+        fn a_line_is_read_the_same_whatever_stood_above_it(
+            parts in proptest::collection::vec((0..7_usize, 0..6_usize, 0..7_usize), 1..12),
+        ) {
+            let openings = [r#"{"ts":""#, r#"{"a":1,"time":""#, r#"{"t":{"$date":""#, r#"{"ts":"#, "x - [", "[", ""];
+            let seconds = ["2026-11-22T10:00:00", "2026-11-22T10:00:01", "2026-11-22 10:00:00", "22/Nov/2026:10:00:00",
+                "1795341600", "2026-11-22T10:61:00"];
+            let rests = [".123Z\"}", "Z\",\"level\":\"info\"}", "+01:00\"}", " +0100] x", ".5", "garbage\"}", " x"];
+            let clock = Clock::new(TimeZone::get("Europe/Berlin").unwrap(), None, now());
+            let mut one = clock.recogniser(b"");
+            for (opening, second, rest) in parts {
+                let line = format!("{}{}{}", openings[opening], seconds[second], rests[rest]);
+                prop_assert_eq!(one.stamp(line.as_bytes()), clock.recogniser(b"").stamp(line.as_bytes()), "{}", line);
+            }
         }
 
         #[test]

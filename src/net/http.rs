@@ -5,24 +5,26 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::SET_COOKIE;
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use url::Url;
 
 use super::budget::Budget;
 use super::dial::Dialer;
 use super::guard::Reach;
 use super::progress::Progress;
-use super::tls::TlsConfigs;
+use super::tls::{ClientIdentity, TlsConfigs};
 
 use crate::model::observation::{Phase, UnknownKind};
 use crate::model::secret::Secret;
 
 mod body;
+mod digest;
 mod hop;
 pub(super) mod meter;
 mod redirect;
 mod share;
 
+pub use digest::DigestLogin;
 use redirect::{Hop, Jar};
 
 /// The header by which our own requests are told from customers' in logs and traffic.
@@ -50,6 +52,8 @@ pub struct Request {
     /// Sent to the first origin only, never shown.
     pub secret_headers: Vec<(String, Secret)>,
     pub body: Bytes,
+    /// Answers a challenge of HTTP Digest, at the first origin only; the request is then sent a second time.
+    pub digest: Option<DigestLogin>,
     /// 0: the redirect itself is the answer.
     pub follow_redirects: u8,
     pub tls: Arc<TlsOptions>,
@@ -76,6 +80,7 @@ impl Request {
             headers: Vec::new(),
             secret_headers: Vec::new(),
             body: Bytes::new(),
+            digest: None,
             follow_redirects: 0,
             tls: Arc::default(),
             ip: None,
@@ -88,7 +93,7 @@ impl Request {
     }
 }
 
-/// How a server's certificate is checked.
+/// How a server's certificate is checked, and what it is shown where it asks for one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct TlsOptions {
     /// PEM file of roots to trust instead of the system's.
@@ -96,6 +101,8 @@ pub struct TlsOptions {
     /// Accept any certificate.
     pub insecure: bool,
     pub server_name: Option<String>,
+    /// Shown to the first origin only: whoever is redirected to gets no proof of who we are.
+    pub identity: Option<Arc<ClientIdentity>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -234,6 +241,12 @@ impl Client {
             if !head.inside {
                 reach = Reach::PublicOnly;
             }
+            if head.status == StatusCode::UNAUTHORIZED
+                && let Some(login) = &request.digest
+                && hop.log_in(login, &head.headers)
+            {
+                continue;
+            }
             let following = match request.follow_redirects {
                 0 => None,
                 _ => redirect::next(&hop, head.status.as_u16(), &head.headers)
@@ -289,7 +302,8 @@ fn first_hop(request: &Request) -> Result<Hop, String> {
     }
     let mut url = request.url.clone();
     url.set_fragment(None);
-    Ok(Hop { method: request.method.clone(), url, headers, body: request.body.clone() })
+    let (method, body) = (request.method.clone(), request.body.clone());
+    Ok(Hop { method, url, headers, body, at_home: true, logged_in: false })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 pub mod alertmanager;
 pub mod budget;
+pub mod capture;
 pub mod credentials;
 pub mod daemon;
 pub mod dial;
@@ -18,6 +19,7 @@ pub mod outgoing;
 pub mod postgres;
 pub mod process;
 pub mod prometheus;
+pub mod proxy;
 pub mod signature;
 pub mod system;
 pub mod tcp;

@@ -1,8 +1,9 @@
 //! Runs a program with bounds, and leaves nothing of it behind. The only place that starts processes.
 //!
 //! A program gets its arguments as they are (no shell), an environment with `PATH` and `LANG` only, an empty standard
-//! input, a fresh empty directory, a process group of its own, no new privileges, and resource limits. At its end or
-//! its deadline, whichever comes first, everything that descends from it is killed.
+//! input, a fresh empty directory, a process group of its own, no new privileges and no capability handed on
+//! ([`Privileges`] has the one exception), and resource limits. At its end or its deadline, whichever comes first,
+//! everything that descends from it is killed.
 //!
 //! What isn't covered: the limits are put on the running process right after its start, so what it forks in its first
 //! microseconds has none; and a descendant that left its session, its directory *and* its environment behind before
@@ -16,6 +17,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::process::{Pid, Resource, Rlimit};
+use rustix::thread::{CapabilitySet, CapabilitySets};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout};
@@ -34,6 +36,16 @@ pub struct Program {
     pub args: Vec<String>,
     /// Set besides `PATH` and `LANG`.
     pub env: Vec<(String, String)>,
+}
+
+/// Which of this process's capabilities (capabilities(7)) a program inherits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Privileges {
+    /// None. A program still has what both this process has and its own file grants; where this runs as root, that is
+    /// all of them.
+    None,
+    /// CAP_NET_RAW where this process has it, and none besides.
+    RawSockets,
 }
 
 /// What it may use.
@@ -142,12 +154,39 @@ pub fn allowed(path: &Path, list: &[PathBuf]) -> Result<PathBuf, NotRun> {
     Ok(real)
 }
 
-/// Runs a program until its end or the deadline.
+/// Runs a program until its end or the deadline, and hands on no capability.
 ///
 /// # Errors
 /// It could not be started. How it ended is a value.
 pub async fn run(program: &Program, bounds: Bounds, deadline: Instant) -> Result<Ran, NotRun> {
-    Ok(run_and_take(program, bounds, deadline, None).await?.0)
+    Ok(run_and_take(Privileges::None, program, bounds, deadline, None, None).await?.0)
+}
+
+/// The same, and hands on these capabilities.
+///
+/// # Errors
+/// As those of [`run`].
+pub async fn run_with(
+    privileges: Privileges,
+    program: &Program,
+    bounds: Bounds,
+    deadline: Instant,
+) -> Result<Ran, NotRun> {
+    Ok(run_and_take(privileges, program, bounds, deadline, None, None).await?.0)
+}
+
+/// Runs a program like [`run`], with a file of this name and content in its directory from the start.
+///
+/// # Errors
+/// It could not be started.
+pub async fn run_with_file(
+    program: &Program,
+    bounds: Bounds,
+    deadline: Instant,
+    name: &str,
+    bytes: &[u8],
+) -> Result<Ran, NotRun> {
+    Ok(run_and_take(Privileges::None, program, bounds, deadline, Some((name, bytes)), None).await?.0)
 }
 
 /// Runs a program like [`run`], and takes a file from its directory before that goes: `name` is a file's name, and it has less than
@@ -161,13 +200,15 @@ pub async fn run_for_file(
     deadline: Instant,
     name: &str,
 ) -> Result<(Ran, Left), NotRun> {
-    run_and_take(program, bounds, deadline, Some(name)).await
+    run_and_take(Privileges::None, program, bounds, deadline, None, Some(name)).await
 }
 
 async fn run_and_take(
+    privileges: Privileges,
     program: &Program,
     bounds: Bounds,
     deadline: Instant,
+    given: Option<(&str, &[u8])>,
     file: Option<&str>,
 ) -> Result<(Ran, Left), NotRun> {
     let started = Instant::now();
@@ -178,8 +219,11 @@ async fn run_and_take(
     std::fs::DirBuilder::new().mode(0o700).create(&directory).map_err(|error| failed(error.to_string()))?;
     // From here on, whatever happens to this future, the directory goes and so do the processes.
     let mut run = Run { child: None, marks: None, directory: Some(directory.clone()) };
+    if let Some((name, bytes)) = given {
+        std::fs::write(directory.join(name), bytes).map_err(|error| failed(error.to_string()))?;
+    }
 
-    let mut child = spawn(program, &directory, &mark).await.map_err(|error| match error.kind() {
+    let mut child = spawn(program, privileges, &directory, &mark).await.map_err(|error| match error.kind() {
         std::io::ErrorKind::NotFound => failed("no such program, or its interpreter is missing".to_owned()),
         _ => failed(error.to_string()),
     })?;
@@ -259,7 +303,7 @@ fn mark() -> Result<String, getrandom::Error> {
 
 /// Starts it from a thread of its own: "no new privileges" holds for a thread and what it starts.
 #[allow(clippy::disallowed_methods)] // this is the place with the bounds
-async fn spawn(program: &Program, directory: &Path, mark: &str) -> std::io::Result<Child> {
+async fn spawn(program: &Program, privileges: Privileges, directory: &Path, mark: &str) -> std::io::Result<Child> {
     let mut command = Command::new(&program.path);
     command
         .args(&program.args)
@@ -279,7 +323,7 @@ async fn spawn(program: &Program, directory: &Path, mark: &str) -> std::io::Resu
     let (sender, receiver) = tokio::sync::oneshot::channel();
     std::thread::Builder::new().name("start-program".to_owned()).spawn(move || {
         let _runtime = runtime.enter();
-        let child = match rustix::thread::set_no_new_privs(true) {
+        let child = match rustix::thread::set_no_new_privs(true).and_then(|()| hand_on(privileges)) {
             Ok(()) => command.spawn(),
             Err(error) => Err(error.into()),
         };
@@ -287,6 +331,18 @@ async fn spawn(program: &Program, directory: &Path, mark: &str) -> std::io::Resu
         let _ = sender.send(child);
     })?;
     receiver.await.map_err(std::io::Error::other)?
+}
+
+/// Sets what this thread hands on to what it starts; capabilities are each thread's own.
+fn hand_on(privileges: Privileges) -> rustix::io::Result<()> {
+    rustix::thread::clear_ambient_capability_set()?;
+    let raw = CapabilitySet::NET_RAW;
+    if privileges == Privileges::None || !rustix::thread::capabilities(None)?.permitted.contains(raw) {
+        return Ok(());
+    }
+    // Who may not gain privileges keeps, of what its file or root would give it, what its parent has.
+    rustix::thread::set_capabilities(None, CapabilitySets { effective: raw, permitted: raw, inheritable: raw })?;
+    rustix::thread::configure_capability_in_ambient_set(raw, true)
 }
 
 fn limit(pid: Pid, bounds: Bounds) {

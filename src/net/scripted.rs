@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use base64::Engine as _;
 use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
 use hickory_resolver::proto::rr::{RData, Record};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
@@ -169,21 +170,49 @@ impl Identity {
         TlsAcceptor::from(Arc::new(config))
     }
 
+    /// The same for clients that show a certificate of this authority, and for nobody else.
+    pub(crate) fn acceptor_for(&self, authority: &Authority) -> TlsAcceptor {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(authority.issuer.der().clone()).unwrap();
+        let verifier =
+            rustls::server::WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(self.key.serialize_der()).into();
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier.build().unwrap())
+            .with_single_cert(self.chain.clone(), key)
+            .unwrap();
+        TlsAcceptor::from(Arc::new(config))
+    }
+
+    /// The certificate and its key as PEM.
+    pub(crate) fn pem(&self) -> (String, String) {
+        let body = base64::engine::general_purpose::STANDARD.encode(&self.chain[0]);
+        let certificate = format!("-----BEGIN CERTIFICATE-----\n{body}\n-----END CERTIFICATE-----\n");
+        (certificate, self.key.serialize_pem())
+    }
+
     /// Answers each request over TLS with `ok`.
     pub(crate) async fn serve(&self) -> Server {
-        let acceptor = self.acceptor(&[]);
-        tcp(move |_, stream| {
-            let acceptor = acceptor.clone();
-            async move {
-                let Ok(mut stream) = acceptor.accept(stream).await else { return };
-                read_head(&mut stream).await;
-                let _ = stream.write_all(&ok("hello")).await;
-                let _ = stream.shutdown().await;
-                drain(&mut stream).await;
-            }
-        })
-        .await
+        serve(self.acceptor(&[])).await
     }
+}
+
+/// Answers each request over TLS with `ok`.
+pub(crate) async fn serve(acceptor: TlsAcceptor) -> Server {
+    tcp(move |_, stream| {
+        let acceptor = acceptor.clone();
+        async move {
+            let Ok(mut stream) = acceptor.accept(stream).await else { return };
+            read_head(&mut stream).await;
+            let _ = stream.write_all(&ok("hello")).await;
+            let _ = stream.shutdown().await;
+            drain(&mut stream).await;
+        }
+    })
+    .await
 }
 
 /// What a name server of the tests' own says to the n-th question (from 0).

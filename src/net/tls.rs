@@ -28,10 +28,12 @@ use super::http::{Client, Failure, IpVersion, Reason, Timings, TlsOptions};
 use super::progress::{Progress, Stage};
 
 mod certificate;
+mod identity;
 mod staple;
 mod words;
 
 pub use certificate::{Certificates, Link};
+pub use identity::ClientIdentity;
 pub use staple::{Staple, StapledStatus};
 
 /// Configurations by what they are made from; cheap to clone.
@@ -40,10 +42,16 @@ pub(super) struct TlsConfigs(Arc<Mutex<Made>>);
 
 #[derive(Debug, Default)]
 struct Made {
-    configs: HashMap<Option<PathBuf>, (Option<SystemTime>, Base)>,
+    configs: HashMap<Of, (Option<SystemTime>, Base)>,
 }
 
-/// What is shared by all connections with the same roots.
+/// What a configuration is made from: the CA file and the client's own certificate, as its digest.
+type Of = (Option<PathBuf>, Option<[u8; 32]>);
+
+/// The most configurations that are kept: a certificate that is renewed every hour leaves one behind each time.
+const KEPT: usize = 256;
+
+/// What is shared by all connections with the same roots and the same client certificate.
 #[derive(Debug, Clone)]
 struct Base {
     config: Arc<ClientConfig>,
@@ -147,7 +155,7 @@ impl TlsConfigs {
         alpn: &[&[u8]],
         verify: Verify,
     ) -> (Result<TlsStream<TcpStream>, (Reason, String)>, Shown) {
-        let base = match self.base(options.ca.as_ref()) {
+        let base = match self.base(options) {
             Ok(base) => base,
             Err(what) => return (Err((Reason::Ours, what)), Shown::default()),
         };
@@ -181,10 +189,18 @@ impl TlsConfigs {
         }
     }
 
-    fn base(&self, ca: Option<&PathBuf>) -> Result<Base, String> {
+    /// How many configurations were made and are kept.
+    #[cfg(test)]
+    pub(super) fn made(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).configs.len()
+    }
+
+    fn base(&self, options: &TlsOptions) -> Result<Base, String> {
+        let ca = options.ca.as_ref();
         let changed = ca.and_then(|path| std::fs::metadata(path).and_then(|metadata| metadata.modified()).ok());
+        let of: Of = (ca.cloned(), options.identity.as_ref().map(|identity| identity.digest()));
         let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, base)) = made.configs.get(&ca.cloned()).filter(|(time, _)| *time == changed) {
+        if let Some((_, base)) = made.configs.get(&of).filter(|(time, _)| *time == changed) {
             return Ok(base.clone());
         }
         let roots = match ca {
@@ -192,21 +208,35 @@ impl TlsConfigs {
             None => system_roots(),
         };
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let base = build(provider, roots).map_err(|error| format!("TLS can't be set up: {error}"))?;
-        made.configs.insert(ca.cloned(), (changed, base.clone()));
+        let base = build(provider, roots, options.identity.as_deref())?;
+        if made.configs.len() >= KEPT {
+            made.configs.clear(); // what is in use is made once more
+        }
+        made.configs.insert(of, (changed, base.clone()));
         Ok(base)
     }
 }
 
-fn build(provider: Arc<CryptoProvider>, roots: RootCertStore) -> Result<Base, String> {
+fn build(
+    provider: Arc<CryptoProvider>,
+    roots: RootCertStore,
+    identity: Option<&ClientIdentity>,
+) -> Result<Base, String> {
+    let unfit = |error: String| format!("TLS can't be set up: {error}");
     let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
         .build()
-        .map_err(|error| error.to_string())?;
-    let mut config = ClientConfig::builder_with_provider(provider)
+        .map_err(|error| unfit(error.to_string()))?;
+    let builder = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .with_webpki_verifier(Arc::clone(&verifier))
-        .with_no_client_auth();
+        .map_err(|error| unfit(error.to_string()))?
+        .with_webpki_verifier(Arc::clone(&verifier));
+    let mut config = match identity {
+        Some(identity) => {
+            let (chain, key) = identity.read()?;
+            builder.with_client_auth_cert(chain, key).map_err(|error| identity.refused(&error))?
+        }
+        None => builder.with_no_client_auth(),
+    };
     // Each probe is a first visit: a resumed session would hide the certificate and flatter the timing.
     config.resumption = Resumption::disabled();
     Ok(Base { config: Arc::new(config), verifier })
@@ -308,6 +338,13 @@ impl ServerCertVerifier for Recorder {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.inner.supported_verify_schemes()
     }
+}
+
+/// A TLS error that came after the handshake, in words: in TLS 1.3 a server says only then that it wants a client
+/// certificate, or another one.
+pub(super) fn later_alert(error: &io::Error) -> Option<String> {
+    let error = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>())?;
+    Some(words::handshake(error))
 }
 
 fn handshake_error(error: &io::Error) -> String {

@@ -251,14 +251,17 @@ fn generalise(masked: &[u8], place: &std::ops::Range<usize>) -> Vec<u8> {
     out
 }
 
-/// What a byte is to the masks.
-const BLANK: u8 = 0;
-const PUNCTUATION: u8 = 1;
-const LETTER: u8 = 2;
-const DIGIT: u8 = 3;
+/// What a byte is to the masks, one bit each: what joins the bytes of a token, and what stands between tokens.
+const LETTER: u8 = 1;
+const DIGIT: u8 = 2;
 /// Joins the parts of a path, an address, an id.
 const JOINT: u8 = 4;
-const QUOTE: u8 = 5;
+const SLASH: u8 = 8;
+const AT: u8 = 16;
+const BLANK: u8 = 32;
+const PUNCTUATION: u8 = 64;
+const QUOTE: u8 = 128;
+const TOKEN: u8 = LETTER | DIGIT | JOINT | SLASH | AT;
 
 static CLASSES: [u8; 256] = {
     let mut classes = [LETTER; 256];
@@ -267,9 +270,9 @@ static CLASSES: [u8; 256] = {
         classes[byte] = match byte as u8 {
             0..=b' ' | 0x7f => BLANK,
             b'0'..=b'9' => DIGIT,
-            b'/' | b'@' | b'.' | b':' | b'-' | b'_' | b'%' | b'+' | b'~' | b'#' | b'$' | b'&' | b'?' | b'*' | b'\\' => {
-                JOINT
-            }
+            b'/' => SLASH,
+            b'@' => AT,
+            b'.' | b':' | b'-' | b'_' | b'%' | b'+' | b'~' | b'#' | b'$' | b'&' | b'?' | b'*' | b'\\' => JOINT,
             b'"' | b'\'' | b'`' => QUOTE,
             b'!' | b'(' | b')' | b',' | b';' | b'<' | b'=' | b'>' | b'[' | b']' | b'^' | b'{' | b'|' | b'}' => {
                 PUNCTUATION
@@ -308,34 +311,37 @@ pub fn mask(message: &[u8], out: &mut Vec<u8>) {
                 }
             }
             _ => {
-                let mut end = at;
-                let (mut digits, mut joints) = (false, false);
-                while let Some(&byte) = message.get(end) {
-                    match CLASSES[usize::from(byte)] {
-                        LETTER => {}
-                        DIGIT => digits = true,
-                        JOINT => joints = true,
-                        // The apostrophe of "can't" is part of the word.
-                        QUOTE
-                            if byte == b'\''
-                                && message.get(end + 1).is_some_and(u8::is_ascii_alphabetic)
-                                && end > at => {}
-                        _ => break,
-                    }
-                    end += 1;
-                }
-                if digits || joints {
-                    token(&message[at..end], digits, out);
+                let (length, classes) = run(&message[at..]);
+                let word = &message[at..at + length];
+                if classes & !LETTER == 0 {
+                    out.extend_from_slice(word);
                 } else {
-                    out.extend_from_slice(&message[at..end]);
+                    token(word, classes, out);
                 }
-                at = end;
+                at += length;
             }
         }
     }
     while out.last() == Some(&b' ') {
         out.pop();
     }
+}
+
+/// The length of the token that `rest` begins with, and the classes of its bytes.
+fn run(rest: &[u8]) -> (usize, u8) {
+    let mut classes = 0;
+    let mut length = 0;
+    while let Some(&byte) = rest.get(length) {
+        let class = CLASSES[usize::from(byte)];
+        if class & TOKEN != 0 {
+            classes |= class;
+        } else if byte != b'\'' || length == 0 || !rest.get(length + 1).is_some_and(u8::is_ascii_alphabetic) {
+            // But the apostrophe of "can't" is part of the word.
+            break;
+        }
+        length += 1;
+    }
+    (length, classes)
 }
 
 /// The length of a quoted text, its quotes included; an apostrophe inside of a word opens none.
@@ -365,8 +371,9 @@ fn push_mask(out: &mut Vec<u8>) {
     }
 }
 
-/// A run without blanks, quotes or brackets that holds a digit or a joint.
-fn token(run: &[u8], digits: bool, out: &mut Vec<u8>) {
+/// A run without blanks, quotes or brackets that holds more than letters; `classes` are those of its bytes.
+fn token(run: &[u8], classes: u8, out: &mut Vec<u8>) {
+    let digits = classes & DIGIT != 0;
     // Full stops, colons and question marks at its end are punctuation.
     let length = run.iter().rposition(|byte| !matches!(byte, b'.' | b':' | b'?')).map_or(0, |last| last + 1);
     let (word, tail) = run.split_at(length);
@@ -374,9 +381,10 @@ fn token(run: &[u8], digits: bool, out: &mut Vec<u8>) {
         out.extend_from_slice(tail);
         return;
     }
-    let slashes = memchr::memchr_iter(b'/', word).count();
+    let slashes = if classes & SLASH == 0 { 0 } else { memchr::memchr_iter(b'/', word).count() };
     let path = slashes > 0 && (word.len() > 1 && word[0] == b'/' || slashes > 1 || digits);
-    let mail = memchr::memchr(b'@', word).is_some_and(|at| at > 0 && memchr::memchr(b'.', &word[at..]).is_some());
+    let mail = classes & AT != 0
+        && memchr::memchr(b'@', word).is_some_and(|at| at > 0 && memchr::memchr(b'.', &word[at..]).is_some());
     if path || mail || digits {
         // Of a name with a number behind it the name stays (`worker-3`), of an id nothing does.
         let name = if path || mail { 0 } else { name_length(word) };

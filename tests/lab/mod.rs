@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 pub mod alertmanager;
 pub mod answers;
 pub mod blackbox_exporter;
+pub mod digest_server;
 pub mod dnsmasq;
 pub mod grpc_server;
 pub mod journal;
@@ -48,7 +49,10 @@ const PROGRAM_DIRECTORIES: &[&str] = &[
 /// # Panics
 /// Where it isn't installed: a test that can't run has not passed.
 pub fn program(name: &str) -> PathBuf {
-    let found = PROGRAM_DIRECTORIES.iter().map(|directory| Path::new(directory).join(name)).find(|path| path.exists());
+    // What no package brings, scripts/test builds into the build's own directory.
+    let built = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("tools").join("bin");
+    let directories = PROGRAM_DIRECTORIES.iter().map(PathBuf::from).chain([built]);
+    let found = directories.map(|directory| directory.join(name)).find(|path| path.exists());
     found.unwrap_or_else(|| panic!("{name} isn't here: run scripts/test, it installs what the tests need"))
 }
 

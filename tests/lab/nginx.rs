@@ -89,7 +89,8 @@ impl Nginx {
     }
 }
 
-/// An authority and a certificate signed by it, as PEM files: `ca.pem`, `ca-key.pem`, `chain.pem`, `key.pem`.
+/// An authority and certificates signed by it, as PEM files: `ca.pem`, `ca-key.pem`, the server's `chain.pem` and
+/// `key.pem`, a client's `client.pem` and `client-key.pem`; `stranger.pem` and `stranger-key.pem` sign themselves.
 pub fn certificates(directory: &Path, names: &[&str], days: i64) {
     let authority_key = KeyPair::generate().unwrap();
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
@@ -105,9 +106,28 @@ pub fn certificates(directory: &Path, names: &[&str], days: i64) {
     let from_unix = |seconds: i64| (std::time::UNIX_EPOCH + Duration::from_secs(seconds as u64)).into();
     server.not_before = from_unix(now - 100 * 86_400);
     server.not_after = from_unix(now + days * 86_400 + 1800);
-    let certificate = server.signed_by(&key, &Issuer::new(authority, authority_key)).unwrap();
+    let issuer = Issuer::new(authority, authority_key);
+    let certificate = server.signed_by(&key, &issuer).unwrap();
+    let person = |name: &str| {
+        let mut person = CertificateParams::new(Vec::new()).unwrap();
+        person.distinguished_name.push(rcgen::DnType::CommonName, name);
+        (person, KeyPair::generate().unwrap())
+    };
+    let ((client, client_key), (stranger, stranger_key)) = (person("houston"), person("stranger"));
+    let client = client.signed_by(&client_key, &issuer).unwrap();
+    let stranger = stranger.self_signed(&stranger_key).unwrap();
 
-    let write = |name: &str, text: String| std::fs::write(directory.join(name), text).unwrap();
+    let write = |name: &str, text: String| {
+        let path = directory.join(name);
+        std::fs::write(&path, text).unwrap();
+        if name.contains("key") {
+            std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        }
+    };
+    write("client.pem", client.pem());
+    write("client-key.pem", client_key.serialize_pem());
+    write("stranger.pem", stranger.pem());
+    write("stranger-key.pem", stranger_key.serialize_pem());
     write("ca.pem", authority_certificate.pem());
     write("ca-key.pem", authority_pem);
     write("chain.pem", certificate.pem());

@@ -45,8 +45,13 @@ pub fn now() -> Timestamp {
 
 /// Looks once with the kind of this name, set up from the YAML that stands below its key.
 pub async fn look(kind: &str, settings: &str, ask: &Ask) -> Observation {
+    look_from(std::path::Path::new("check.yaml"), kind, settings, ask).await
+}
+
+/// The same for YAML that stands in a file of this name.
+pub async fn look_from(file: &std::path::Path, kind: &str, settings: &str, ask: &Ask) -> Observation {
     let kind = evidence::kind(kind).unwrap_or_else(|| panic!("there is no kind {kind}"));
-    let node = yaml::parse("check.yaml", settings).unwrap_or_else(|error| panic!("{error}"));
+    let node = yaml::parse(file.to_str().unwrap(), settings).unwrap_or_else(|error| panic!("{error}"));
     let probe = (kind.read)(&node).unwrap_or_else(|error| panic!("{error}"));
     tokio::time::timeout(AT_MOST + Duration::from_secs(5), probe.observe(ask)).await.expect("a look that ends")
 }
@@ -69,6 +74,13 @@ pub fn example_within(wrapper: &[&str], kind: &str, replaced: &[(&str, &str)], c
     let file = place.path().join("checks.d").join(kind.example);
     std::fs::create_dir_all(file.parent().unwrap()).unwrap();
     std::fs::write(&file, text).unwrap();
+    // What the check names beside itself.
+    let beside = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("checks.d").join(kind.example);
+    for entry in std::fs::read_dir(beside.parent().unwrap()).unwrap().flatten() {
+        if entry.path().extension().is_some_and(|extension| extension != "yaml") {
+            std::fs::copy(entry.path(), file.parent().unwrap().join(entry.file_name())).unwrap();
+        }
+    }
     std::fs::write(place.path().join("houston.yaml"), config).unwrap();
     let houston = |arguments: &[&str]| {
         let words = [wrapper, &[env!("CARGO_BIN_EXE_houston")]].concat();

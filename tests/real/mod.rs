@@ -4,13 +4,17 @@ mod looking;
 
 mod alertmanager;
 mod blackbox;
+mod capture;
 mod dnsmasq;
 mod elasticsearch;
 mod grpc;
 mod host;
+mod http;
+mod hurl;
 mod icmp;
 mod interface;
 mod journald;
+mod journey;
 mod loki;
 mod nginx;
 mod plugins;

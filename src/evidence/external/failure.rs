@@ -16,7 +16,7 @@ pub(super) fn observation(failure: &Failure, measures: Measures) -> Observation 
 }
 
 /// The phases that were reached.
-pub(super) fn phases(timings: &Timings, measures: &mut Measures) {
+pub(in crate::evidence) fn phases(timings: &Timings, measures: &mut Measures) {
     for (name, time) in [
         ("resolve_seconds", timings.resolve),
         ("connect_seconds", timings.connect),

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::address::Address;
 use super::failure::{self, measure};
-use super::tls_options::{Ip, OptionalTls};
+use super::tls_options::{self, Ip, OptionalTls, Tls};
 use crate::evidence::endpoint::{Endpoint, HeaderText};
 use crate::evidence::slots::without_slots;
 use crate::evidence::{Ask, Key, Kind, Looking, Probe, Sees};
@@ -55,7 +55,7 @@ Parameters can't stand here.",
         },
         Key {
             name: "tls",
-            takes: "true, or { ca: file, insecure: true or false, server_name: text }",
+            takes: tls_options::OPTIONAL_TAKES,
             default: Some("no TLS"),
             meaning: "speak TLS",
         },
@@ -152,12 +152,16 @@ impl Probe for Grpc {
                 Ok(metadata) => metadata,
                 Err(unknown) => return Observation::blind(unknown.kind, unknown.why),
             };
+            let tls = match self.tls.0.as_ref().map(|tls| tls.options(&ask.tools)).transpose() {
+                Ok(tls) => tls,
+                Err(unknown) => return Observation::blind(unknown.kind, unknown.why),
+            };
             let left = ask.deadline.saturating_duration_since(Instant::now());
             let check = Check {
                 host: self.address.host.clone(),
                 port: self.address.port,
                 ip: self.ip.map(Ip::version),
-                tls: self.tls.0.as_ref().map(super::tls_options::Tls::options),
+                tls,
                 service: self.service.clone(),
                 metadata,
                 secret_metadata,
@@ -181,7 +185,8 @@ impl Probe for Grpc {
     }
 
     fn secrets(&self) -> Vec<SecretRef> {
-        self.endpoint.secrets()
+        let tls = self.tls.0.iter().flat_map(Tls::secrets);
+        self.endpoint.secrets().into_iter().chain(tls).collect()
     }
 }
 
@@ -202,6 +207,10 @@ impl Grpc {
         }
         if let Some(name) = &tls.server_name {
             line += &format!(" -tls-server-name {}", encode::shell_word(name));
+        }
+        let (certificate, key) = tls.client_words();
+        if let Some((certificate, key)) = certificate.zip(key) {
+            line += &format!(" -tls-client-cert {certificate} -tls-client-key {key}");
         }
         line
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::failure::{self, measure};
+use crate::evidence::message::{self, Message};
 use crate::evidence::{Ask, Key, Kind, Looking, Probe, Sees};
 use crate::model::encode;
 use crate::model::look::Look;
@@ -16,8 +17,6 @@ use crate::yaml::Node;
 
 mod answer;
 mod config;
-mod reproduce;
-mod request;
 
 #[cfg(test)]
 mod tests;
@@ -33,7 +32,7 @@ pub static KIND: Kind = Kind {
 Sends one request over a connection of its own and measures each phase: resolve, connect, TLS, first byte. Redirects are
 followed (10), each hop judged by the guard; credentials and headers stay with the origin that they were written for,
 also on the way back, and nothing is followed from https to http. HTTP/2 is spoken where the server offers it, gzip and
-deflate are undone. Every request carries `X-Houston-Probe: 1`, so that logs and traffic can leave it out.
+deflate are undone. A client certificate and the answer to a challenge of HTTP Digest go to the first origin only, too. Every request carries `X-Houston-Probe: 1`, so that logs and traffic can leave it out.
 
 Bad: the name doesn't resolve (NXDOMAIN, SERVFAIL), the service refuses, resets, fails TLS, stays silent until the
 deadline, redirects without end, or answers something that is not HTTP; and whatever the expectations forbid. The phase
@@ -48,22 +47,13 @@ values of headers, in json, form and body. A parameter never chooses scheme, hos
     keys: &[
         key("url", "URL", None, "what is asked; no user or password in it"),
         key("method", "HTTP method", Some("GET; POST with a body"), "how"),
-        key("headers", "map of texts or secrets", Some("none"), "sent with the request, to the first origin only"),
-        key(
-            "json / form / body",
-            "value / map / text",
-            Some("none"),
-            "one of them: what is sent, with its content type",
-        ),
-        key("bearer_token", "secret", Some("none"), "sent as `Authorization: Bearer …`"),
-        key("basic", "{ user, password: secret }", Some("none"), "sent as `Authorization: Basic …`"),
-        key("follow_redirects", "0 to 20", Some("10"), "0: the redirect itself is the answer"),
-        key(
-            "tls",
-            "{ ca: file, insecure: true or false, server_name: text }",
-            Some("the system's roots, verified"),
-            "whom to trust",
-        ),
+        message::keys::HEADERS,
+        message::keys::BODY,
+        message::keys::BEARER,
+        message::keys::BASIC,
+        message::keys::DIGEST,
+        message::keys::REDIRECTS,
+        message::keys::TLS,
         key("ip", "v4 or v6", Some("either"), "which addresses of the host to use"),
     ],
     measures: &[
@@ -101,14 +91,12 @@ const fn key(name: &'static str, takes: &'static str, default: Option<&'static s
 }
 
 fn read(node: &Node) -> Result<Arc<dyn Probe>, Diagnostic> {
-    let config: Config = node.read()?;
-    config.check(node)?;
-    Ok(Arc::new(Http { config }))
+    Ok(Arc::new(Http { message: Config::read(node)? }))
 }
 
 #[derive(Debug)]
 struct Http {
-    config: Config,
+    message: Message,
 }
 
 impl Probe for Http {
@@ -117,25 +105,28 @@ impl Probe for Http {
     }
 
     fn system(&self) -> String {
-        self.config.url.host_and_port()
+        self.message.url.host_and_port()
     }
 
     fn params(&self) -> Vec<String> {
-        self.config.params()
+        let mut names = self.message.params();
+        names.sort();
+        names
     }
 
     fn secrets(&self) -> Vec<SecretRef> {
-        self.config.secrets()
+        self.message.secrets()
     }
 }
 
 impl Http {
     async fn look(&self, ask: &Ask) -> Observation {
-        let request = match request::write(&self.config, ask) {
+        let mut request = match self.message.write(&ask.params, ask, &ask.tools.redactor) {
             Ok(request) => request,
-            Err((kind, why)) => return Observation::blind(kind, why),
+            Err(unready) => return Observation::blind(unready.kind(), unready.to_string()),
         };
-        let reproduce = reproduce::curl(&self.config, &request);
+        request.asker = (ask.attempt <= 1).then(|| format!("{}@{}", ask.check, ask.now));
+        let reproduce = self.message.curl(&request, &ask.params, false);
         let observation = match ask.tools.http.send(request).await {
             Ok(response) => answered(&response, ask),
             Err(failure) => failed(&failure, ask),
@@ -166,7 +157,7 @@ fn failed(failure: &Failure, ask: &Ask) -> Observation {
     let mut measures = Measures::new();
     failure::phases(&failure.timings, &mut measures);
     if let Some(expiry) = failure.certificate_expiry {
-        measures.set("certificate_expiry_days", answer::days(ask.now, expiry));
+        measures.set("certificate_expiry_days", message::answer::days(ask.now, expiry));
     }
     let observation = failure::observation(failure, measures);
     match failure.redirects.last() {

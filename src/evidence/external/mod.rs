@@ -11,7 +11,7 @@ pub mod tls;
 pub mod websocket;
 
 pub(crate) mod address;
-mod failure;
+pub(crate) mod failure;
 mod pattern;
 pub(crate) mod tls_options;
 

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::failure::measure;
-use crate::evidence::endpoint::{Endpoint, HeaderText};
+use crate::evidence::endpoint::{self, Endpoint, HeaderText};
 use crate::evidence::{Ask, Key, Kind, Looking, Probe, Sees};
 use crate::model::encode;
 use crate::model::look::Look;
@@ -75,12 +75,7 @@ A page that says that all is well is no proof: providers are late. Give it a low
             default: Some("any"),
             meaning: "how long ago the provider may have touched the page",
         },
-        Key {
-            name: "headers",
-            takes: "map of text or secret",
-            default: Some("none"),
-            meaning: "sent along; secret ones as { env: NAME } or { file: path }",
-        },
+        endpoint::HEADERS,
     ],
     measures: &[
         measure(

@@ -7,13 +7,14 @@ use serde::{Deserialize, Deserializer, de};
 use super::address::Address;
 use super::failure::{self, measure};
 use super::pattern::Pattern;
-use super::tls_options::{Ip, OptionalTls, Tls};
+use super::tls_options::{self, Ip, OptionalTls, Tls};
 use crate::evidence::slots::without_slots;
 use crate::evidence::{Ask, Key, Kind, Looking, Probe, Sees};
 use crate::model::encode::shell_word;
 use crate::model::look::Look;
 use crate::model::measure::Type;
-use crate::model::observation::Observation;
+use crate::model::observation::{Observation, Unknown};
+use crate::model::secret::SecretRef;
 use crate::model::source::Diagnostic;
 use crate::model::value::Measures;
 use crate::net::budget::Budget;
@@ -48,7 +49,7 @@ Parameters can't stand here.",
         Key { name: "address", takes: "host:port", default: None, meaning: "where to connect to" },
         Key {
             name: "tls",
-            takes: "true, or { ca: file, insecure: true or false, server_name: text }",
+            takes: tls_options::OPTIONAL_TAKES,
             default: Some("no TLS"),
             meaning: "speak TLS from the start (with a dialogue that says starttls: from there)",
         },
@@ -161,15 +162,15 @@ struct Tcp {
 }
 
 impl Tcp {
-    fn conversation(&self, ask: &Ask) -> Conversation {
+    fn conversation(&self, ask: &Ask) -> Result<Conversation, Unknown> {
         let Config { address, tls, dialogue, ip } = &self.config;
         let starttls = dialogue.iter().any(|turn| turn.starttls);
-        Conversation {
+        Ok(Conversation {
             host: address.host.clone(),
             port: address.port,
             ip: ip.map(Ip::version),
             tls: tls.0.is_some() && !starttls,
-            tls_options: tls.0.as_ref().map(Tls::options).unwrap_or_default(),
+            tls_options: tls.0.as_ref().map(|tls| tls.options(&ask.tools)).transpose()?.unwrap_or_default(),
             dialogue: dialogue
                 .iter()
                 .map(|turn| Turn {
@@ -182,7 +183,7 @@ impl Tcp {
                 .collect(),
             budget: Budget::Service,
             deadline: ask.deadline,
-        }
+        })
     }
 
     fn reproduce(&self) -> String {
@@ -203,7 +204,11 @@ impl Tcp {
 impl Probe for Tcp {
     fn observe<'a>(&'a self, ask: &'a Ask) -> Looking<'a> {
         Box::pin(async move {
-            let conversed = self.conversation(ask).hold(&ask.tools.http).await;
+            let conversation = match self.conversation(ask) {
+                Ok(conversation) => conversation,
+                Err(unknown) => return Observation::blind(unknown.kind, unknown.why),
+            };
+            let conversed = conversation.hold(&ask.tools.http).await;
             let mut measures = Measures::new();
             measures.set("connected", conversed.connected);
             if let Some(connect) = conversed.connect {
@@ -225,6 +230,10 @@ impl Probe for Tcp {
 
     fn system(&self) -> String {
         self.config.address.to_string()
+    }
+
+    fn secrets(&self) -> Vec<SecretRef> {
+        self.config.tls.0.iter().flat_map(Tls::secrets).collect()
     }
 }
 

@@ -7,12 +7,13 @@ use serde::Deserialize;
 
 use super::address::Address;
 use super::failure::{self, measure};
-use super::tls_options::{Ip, Tls};
+use super::tls_options::{Certificate, Ip, Tls, whole};
 use crate::evidence::{Ask, Key, Kind, Looking, Probe, Sees};
 use crate::model::encode;
 use crate::model::look::Look;
 use crate::model::measure::Type;
 use crate::model::observation::Observation;
+use crate::model::secret::SecretRef;
 use crate::model::source::Diagnostic;
 use crate::model::value::Measures;
 use crate::net::budget::Budget;
@@ -30,9 +31,10 @@ handshake: `verified` is then false, `failure` says why, and expiry and names ar
 
 Bad: `verified` is false (expired, for another name, self-signed, of an issuer that isn't trusted, not valid yet), or
 there is no handshake at all: the name doesn't resolve, the service refuses, resets, stays silent, speaks no TLS 1.2 or
-1.3. That a certificate will expire is odd rather than bad: `{ that: expiry_days > 14, else: odd }`.
+1.3. In TLS 1.3 a server refuses a client certificate only after the handshake, so that `verified` says nothing of it.
+That a certificate will expire is odd rather than bad: `{ that: expiry_days > 14, else: odd }`.
 Unknown: our resolver doesn't answer, a guard of ours forbids the address, the target's budget left no time, the CA file
-can't be read.
+or the client certificate can't be read.
 
 `chain` are the certificates as the server shows them, its own first: a chain of one, of an issuer that isn't a root,
 verifies in browsers that know the issuer from elsewhere and fails in everything else. `expiry_days` counts to the
@@ -58,6 +60,13 @@ Parameters can't stand here.",
             default: Some("the system's roots"),
             meaning: "the roots to trust instead",
         },
+        Key {
+            name: "client_cert",
+            takes: "path of a PEM file, or { env: NAME }",
+            default: Some("none"),
+            meaning: "what a server is shown that asks for a certificate, its chain behind it",
+        },
+        Key { name: "client_key", takes: "secret", default: Some("none"), meaning: "the private key of client_cert, as PEM" },
         Key { name: "ip", takes: "v4 or v6", default: Some("either"), meaning: "which addresses of the host to use" },
     ],
     measures: &[
@@ -99,12 +108,23 @@ struct Config {
     #[serde(default)]
     ca: Option<PathBuf>,
     #[serde(default)]
+    client_cert: Option<Certificate>,
+    #[serde(default)]
+    client_key: Option<SecretRef>,
+    #[serde(default)]
     ip: Option<Ip>,
 }
 
 fn read(node: &Node) -> Result<Arc<dyn Probe>, Diagnostic> {
     let config: Config = node.read()?;
-    let tls = Tls { ca: config.ca, insecure: false, server_name: config.server_name };
+    let Config { ca, server_name, client_cert, client_key, .. } = config;
+    if let Err(missing) = whole(client_cert.as_ref(), client_key.as_ref()) {
+        let written = if client_cert.is_some() { "client_cert" } else { "client_key" };
+        let (missing, hint) = missing.split_once(" (").unwrap_or((missing, ""));
+        let at = node.get(written).unwrap_or(node).span.clone();
+        return Err(Diagnostic::error(at, missing).hint(hint.trim_end_matches(')')));
+    }
+    let tls = Tls { ca, insecure: false, server_name, client_cert, client_key };
     Ok(Arc::new(TlsProbe { address: config.address, tls, ip: config.ip }))
 }
 
@@ -118,11 +138,15 @@ struct TlsProbe {
 impl Probe for TlsProbe {
     fn observe<'a>(&'a self, ask: &'a Ask) -> Looking<'a> {
         Box::pin(async move {
+            let tls = match self.tls.options(&ask.tools) {
+                Ok(tls) => tls,
+                Err(unknown) => return Observation::blind(unknown.kind, unknown.why),
+            };
             let handshake = Handshake {
                 host: self.address.host.clone(),
                 port: self.address.port,
                 ip: self.ip.map(Ip::version),
-                tls: self.tls.options(),
+                tls,
                 budget: Budget::Service,
                 deadline: ask.deadline,
             };
@@ -137,6 +161,10 @@ impl Probe for TlsProbe {
 
     fn system(&self) -> String {
         self.address.to_string()
+    }
+
+    fn secrets(&self) -> Vec<SecretRef> {
+        self.tls.secrets()
     }
 }
 

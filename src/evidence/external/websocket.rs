@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::failure::{self, measure};
 use super::pattern::Pattern;
-use super::tls_options::{Ip, Tls};
+use super::tls_options::{self, Ip, Tls};
 use crate::evidence::endpoint::{Endpoint, HeaderText};
 use crate::evidence::slots::without_slots;
 use crate::evidence::{Ask, Key, Kind, Looking, Probe, Sees};
@@ -65,9 +65,9 @@ Parameters can't stand here.",
         Key { name: "bearer_token", takes: "secret", default: Some("none"), meaning: "sent as `Authorization: Bearer …`" },
         Key {
             name: "tls",
-            takes: "{ ca: file, insecure: true or false, server_name: text }",
+            takes: tls_options::TAKES,
             default: Some("the system's roots, verified"),
-            meaning: "whom to trust",
+            meaning: "whom to trust, and what a server is shown that asks for a certificate",
         },
         Key { name: "ip", takes: "v4 or v6", default: Some("either"), meaning: "which addresses of the host to use" },
     ],
@@ -186,13 +186,17 @@ impl Probe for Websocket {
                 Ok(headers) => headers,
                 Err(unknown) => return Observation::blind(unknown.kind, unknown.why),
             };
+            let tls = match self.tls.options(&ask.tools) {
+                Ok(tls) => tls,
+                Err(unknown) => return Observation::blind(unknown.kind, unknown.why),
+            };
             let session = Session {
                 url: self.url.clone(),
                 headers,
                 secret_headers,
                 subprotocols: self.subprotocols.clone(),
                 dialogue: self.dialogue.clone(),
-                tls: self.tls.options(),
+                tls,
                 ip: self.ip.map(Ip::version),
                 deadline: ask.deadline,
             };
@@ -206,7 +210,7 @@ impl Probe for Websocket {
     }
 
     fn secrets(&self) -> Vec<SecretRef> {
-        self.endpoint.secrets()
+        self.endpoint.secrets().into_iter().chain(self.tls.secrets()).collect()
     }
 }
 
@@ -214,12 +218,7 @@ impl Websocket {
     /// The handshake alone, which any curl can show; its key is that of RFC 6455 §1.3.
     fn by_hand(&self) -> String {
         let mut line = format!("{} -i -N --http1.1 -m 5", self.endpoint.curl());
-        if let Some(ca) = &self.tls.ca {
-            line += &format!(" --cacert {}", shell_word(&ca.to_string_lossy()));
-        }
-        if self.tls.insecure {
-            line += " --insecure";
-        }
+        line += &self.tls.curl();
         line += " -H 'connection: Upgrade' -H 'upgrade: websocket' -H 'sec-websocket-version: 13' \
                  -H 'sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ=='";
         if !self.subprotocols.is_empty() {

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use tokio::time::Instant;
 
-use super::super::endpoint::{AbsentMeans, Endpoint, HeaderText};
+use super::super::endpoint::{self, AbsentMeans, Endpoint, HeaderText};
 use super::super::series;
 use super::super::slots::TextTemplate;
 use super::super::{Ask, Key, Kind, Looking, Probe, Sees};
@@ -298,12 +298,7 @@ short or empty; the metric isn't on it or is NaN; its own timestamps are more th
             default: Some("no sample is no answer"),
             meaning: "that no such sample means that all is well, and why",
         },
-        Key {
-            name: "headers",
-            takes: "map of text or secret",
-            default: Some("none"),
-            meaning: "sent along; secret ones as { env: NAME } or { file: path }",
-        },
+        endpoint::HEADERS,
     ],
     measures: MEASURES,
     default_expect: &["series >= 0"],

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::super::command::{self, Command, Sample};
-use super::super::{Ask, Key, Kind, Looking, Probe, Sees};
+use super::super::{Ask, Kind, Looking, Probe, Sees};
 use crate::model::encode;
 use crate::model::look::Look;
 use crate::model::measure::{Measure, Type};
@@ -146,12 +146,7 @@ and bytes: `perfdata[\"/\"].value`, with unit, warn, crit (upper ends), warn_bre
 
 Unknown, never good and never bad: exit code 3 and every other one, a signal, the deadline, more than 64 KiB of output,
 a program that isn't listed, could be written by others, or runs with another user's rights.",
-    keys: &[Key {
-        name: "command",
-        takes: "list of text",
-        default: None,
-        meaning: "the program's absolute path and its arguments; \"{{ parameter }}\" as a whole argument",
-    }],
+    keys: &[command::KEY],
     measures: MEASURES,
     default_expect: &["exit != 2", "odd: exit != 1"],
     headline: &["text", "exit"],

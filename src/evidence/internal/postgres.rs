@@ -11,7 +11,7 @@ use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::super::external::address::Address;
-use super::super::external::tls_options::OptionalTls;
+use super::super::external::tls_options::{self, Certificate, OptionalTls, Tls};
 use super::super::slots::{self, SlotError, TextTemplate};
 use super::super::{Ask, Key, Kind, Looking, Probe, Sees};
 use crate::model::encode::{shell_word, terminal};
@@ -132,7 +132,7 @@ impl Probe for Postgres {
     }
 
     fn secrets(&self) -> Vec<SecretRef> {
-        self.password.iter().cloned().collect()
+        self.password.iter().cloned().chain(self.tls.0.iter().flat_map(Tls::secrets)).collect()
     }
 }
 
@@ -156,7 +156,7 @@ impl Postgres {
             name: self.database.clone(),
             user: self.user.clone(),
             password: password.map_err(|why| Unknown::new(UnknownKind::Refused, why))?,
-            tls: self.tls.0.as_ref().map(super::super::external::tls_options::Tls::options),
+            tls: self.tls.0.as_ref().map(|tls| tls.options(&ask.tools)).transpose()?,
         };
         let by_hand = self.by_hand(&values);
         let statement = Statement { sql: self.query.clone(), values, timeout: self.timeout };
@@ -204,6 +204,12 @@ impl Postgres {
         );
         if let Some(ca) = self.tls.0.as_ref().and_then(|tls| tls.ca.as_ref()) {
             connection.push_str(&format!(" sslrootcert={}", quoted(&ca.to_string_lossy())));
+        }
+        if let Some((Some(Certificate::File(certificate)), Some(SecretRef::File(key)))) =
+            self.tls.0.as_ref().map(|tls| (&tls.client_cert, &tls.client_key))
+        {
+            let (certificate, key) = (quoted(&certificate.to_string_lossy()), quoted(&key.to_string_lossy()));
+            connection.push_str(&format!(" sslcert={certificate} sslkey={key}"));
         }
         let words: Vec<&str> = self.query.split_whitespace().collect();
         let query = if self.query.contains("--") { self.query.trim().to_owned() } else { words.join(" ") };
@@ -280,7 +286,7 @@ that isn't there has no columns, and what expects something of them is unknown."
         },
         Key {
             name: "tls",
-            takes: "true, or { ca: file, insecure: true or false, server_name: text }",
+            takes: tls_options::OPTIONAL_TAKES,
             default: Some("no TLS"),
             meaning: "ask for TLS before anything else, and go no further without",
         },

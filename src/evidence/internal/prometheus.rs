@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
-use super::super::endpoint::{AbsentMeans, Endpoint, HeaderText};
+use super::super::endpoint::{self, AbsentMeans, Endpoint, HeaderText};
 use super::super::slots::PromqlTemplate;
 use super::super::{Ask, Key, Kind, Looking, Probe, Sees};
 use crate::model::look::Look;
@@ -139,12 +139,7 @@ Recording rules and a label `job=\"…\"` in the selectors make for the best ans
             default: Some("none"),
             meaning: "sent along, for example X-Scope-OrgID; secret ones as { env: NAME } or { file: path }",
         },
-        Key {
-            name: "bearer_token",
-            takes: "secret",
-            default: Some("none"),
-            meaning: "sent as Authorization, as { env: NAME } or { file: path }",
-        },
+        endpoint::BEARER_TOKEN,
     ],
     measures: MEASURES,
     default_expect: &["series >= 0"],

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use super::account;
 use super::line::{Format, is_error_level};
 use super::store::{self, Line, Rule, Span, Store, Wanted};
-use crate::evidence::endpoint::{AbsentMeans, Endpoint, HeaderText};
+use crate::evidence::endpoint::{self, AbsentMeans, Endpoint, HeaderText};
 use crate::evidence::slots::{self, TextTemplate};
 use crate::evidence::{Ask, Key, Kind, Looking, Probe, Sees};
 use crate::model::encode;
@@ -88,12 +88,7 @@ ticket stand in `terms` only, and are compared as they are.",
             default: Some("none"),
             meaning: "sent along; secret ones as { env: NAME } or { file: path }: authorization holds `ApiKey …` or `Basic …`",
         },
-        Key {
-            name: "bearer_token",
-            takes: "secret",
-            default: Some("none"),
-            meaning: "sent as Authorization, as { env: NAME } or { file: path }",
-        },
+        endpoint::BEARER_TOKEN,
     ],
     measures: account::MEASURES,
     default_expect: &["new_error_templates == 0"],
@@ -208,9 +203,8 @@ fn read(node: &Node) -> Result<Arc<dyn Probe>, Diagnostic> {
         }
         other => other.map(|query| query.value.0),
     };
-    let absent = config.absent_means.map(AbsentMeans::because).transpose()?.flatten();
     let (matching, exclude) = (config.matching.as_ref(), config.exclude.as_ref());
-    let rule = Rule::new(config.format, matching, exclude, config.limit, absent).map_err(|unfit| unfit.at(node))?;
+    let rule = Rule::read(node, config.format, matching, exclude, config.limit, config.absent_means)?;
     Ok(Arc::new(Elasticsearch {
         endpoint,
         index,

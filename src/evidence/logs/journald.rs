@@ -202,9 +202,8 @@ fn read(node: &Node) -> Result<Arc<dyn Probe>, Diagnostic> {
             .hint("capital letters, digits and underscores, like SYSLOG_IDENTIFIER"));
     }
     let customer = whose(config.customer).map_err(|unfit| unfit.at(node))?;
-    let absent = config.absent_means.map(AbsentMeans::because).transpose()?.flatten();
     let (matching, exclude) = (config.matching.as_ref(), config.exclude.as_ref());
-    let rule = Rule::new(config.format, matching, exclude, config.limit, absent).map_err(|unfit| unfit.at(node))?;
+    let rule = Rule::read(node, config.format, matching, exclude, config.limit, config.absent_means)?;
     Ok(Arc::new(Journald { place, which, fields: config.fields, customer, rule }))
 }
 

@@ -31,11 +31,6 @@ pub struct Said<'a> {
     pub message: Cow<'a, [u8]>,
 }
 
-const LEVEL_FIELDS: [&[u8]; 10] =
-    [b"level", b"severity", b"lvl", b"levelname", b"log.level", b"@l", b"loglevel", b"log_level", b"s", b"LEVEL"];
-const MESSAGE_FIELDS: [&[u8]; 8] = [b"msg", b"message", b"@m", b"@mt", b"event", b"log", b"MESSAGE", b"text"];
-const ERROR_FIELDS: [&[u8]; 6] = [b"error", b"err", b"exception", b"exc_info", b"error.message", b"reason"];
-
 /// Reads a line that carries its own time.
 pub fn read<'a>(entry: &Entry<'a>, format: Format) -> Said<'a> {
     let line = entry.line;
@@ -102,15 +97,23 @@ struct Collected<'a> {
 }
 
 impl<'a> Collected<'a> {
+    /// False where the fields to come can't change what the line says: the first of each sort counts, and a cause only
+    /// beside an error.
     fn field(&mut self, key: &'a [u8], value: Raw<'a>) -> bool {
-        if LEVEL_FIELDS.contains(&key) {
-            self.level = self.level.or_else(|| level_value(value));
-        } else if MESSAGE_FIELDS.contains(&key) {
-            self.message = self.message.or(Some(value));
-        } else if ERROR_FIELDS.contains(&key) && !matches!(value, Raw::Bare(_)) {
-            self.error = self.error.or(Some(value));
+        match key {
+            b"level" | b"severity" | b"lvl" | b"levelname" | b"log.level" | b"@l" | b"loglevel" | b"log_level"
+            | b"s" | b"LEVEL" => self.level = self.level.or_else(|| level_value(value)),
+            b"msg" | b"message" | b"@m" | b"@mt" | b"event" | b"log" | b"MESSAGE" | b"text" => {
+                self.message = self.message.or(Some(value));
+            }
+            b"error" | b"err" | b"exception" | b"exc_info" | b"error.message" | b"reason"
+                if !matches!(value, Raw::Bare(_)) =>
+            {
+                self.error = self.error.or(Some(value));
+            }
+            _ => return true,
         }
-        true
+        self.message.is_none() || self.level.is_none_or(|error| error && self.error.is_none())
     }
 
     fn said(self, line: &'a [u8]) -> Said<'a> {
@@ -150,14 +153,8 @@ fn logfmt(line: &[u8]) -> Said<'_> {
 fn level_value(value: Raw<'_>) -> Option<bool> {
     match value {
         Raw::Text(text) => {
-            if let Some(number) = value.number() {
-                return Some(level_number(number));
-            }
-            level_word(text).or(if text.len() == 1 {
-                Some(matches!(text[0], b'E' | b'F' | b'C' | b'e' | b'f' | b'c'))
-            } else {
-                None
-            })
+            let letter = || (text.len() == 1).then(|| matches!(text[0], b'E' | b'F' | b'C' | b'e' | b'f' | b'c'));
+            level_word(text).or_else(|| value.number().map(level_number)).or_else(letter)
         }
         Raw::Bare(_) => value.number().map(level_number),
         Raw::Nested(_) => None,
@@ -200,8 +197,12 @@ fn level_word(word: &[u8]) -> Option<bool> {
         b"dbg",
         b"inf",
     ];
-    if !(3..=13).contains(&word.len()) {
-        return None;
+    match word {
+        // Nearly every line has one of these.
+        b"info" | b"INFO" | b"debug" | b"DEBUG" | b"warn" | b"WARN" => return Some(false),
+        b"error" | b"ERROR" => return Some(true),
+        _ if !(3..=13).contains(&word.len()) => return None,
+        _ => {}
     }
     let is = |known: &&&[u8]| word.eq_ignore_ascii_case(known);
     if ERRORS.iter().any(|known| is(&known)) {
@@ -300,6 +301,8 @@ mod tests {
             ),
             (r#"{"level":30,"time":1795341600000,"msg":"fine","error":"ignored"}"#, false, "fine"),
             (r#"{"level":50,"time":1795341600000,"msg":"bad"}"#, true, "bad"),
+            (r#"{"level":"info","msg":"fine","level":"error","msg":"bad"}"#, false, "fine"),
+            (r#"{"msg":"bad","level":"error","customer":"a","err":"late"}"#, true, "bad: late"),
             (r#"{"severity":"CRITICAL","message":"bad","timestamp":"2026-11-22T10:00:00Z"}"#, true, "bad"),
             (r#"{"t":{"$date":"2026-11-22T10:00:00Z"},"s":"E","msg":"bad"}"#, true, "bad"),
             (r#"time="2026-11-22T10:00:00Z" level=error msg="pay failed" err=timeout"#, true, "pay failed: timeout"),

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::account;
 use super::line::{Format, is_error_level};
 use super::store::{self, Line, Rule, Span, Store, Wanted};
-use crate::evidence::endpoint::{AbsentMeans, Endpoint, HeaderText};
+use crate::evidence::endpoint::{self, AbsentMeans, Endpoint, HeaderText};
 use crate::evidence::slots::LogqlTemplate;
 use crate::evidence::{Ask, Key, Kind, Looking, Probe, Sees};
 use crate::model::encode;
@@ -85,18 +85,8 @@ With `customer`, a ticket that names a customer is answered for that customer's 
             meaning: "the label that says whose a line is",
         },
         store::ABSENT,
-        Key {
-            name: "headers",
-            takes: "map of text or secret",
-            default: Some("none"),
-            meaning: "sent along; secret ones as { env: NAME } or { file: path }",
-        },
-        Key {
-            name: "bearer_token",
-            takes: "secret",
-            default: Some("none"),
-            meaning: "sent as Authorization, as { env: NAME } or { file: path }",
-        },
+        endpoint::HEADERS,
+        endpoint::BEARER_TOKEN,
     ],
     measures: account::MEASURES,
     default_expect: &["new_error_templates == 0"],
@@ -179,9 +169,8 @@ fn read(node: &Node) -> Result<Arc<dyn Probe>, Diagnostic> {
     if let Some(label) = customer.as_ref().filter(|label| !is_name(&label.value)) {
         return Err(Diagnostic::error(label.at.clone(), "not the name of a label"));
     }
-    let absent = config.absent_means.map(AbsentMeans::because).transpose()?.flatten();
     let (matching, exclude) = (config.matching.as_ref(), config.exclude.as_ref());
-    let rule = Rule::new(config.format, matching, exclude, config.limit, absent).map_err(|unfit| unfit.at(node))?;
+    let rule = Rule::read(node, config.format, matching, exclude, config.limit, config.absent_means)?;
     let customer = customer.map(|label| label.value);
     Ok(Arc::new(Loki { endpoint, query, direction: config.direction, customer, rule }))
 }

@@ -16,13 +16,16 @@ use tokio::time::Instant;
 use super::account::{Account, OwnPast};
 use super::line::Format;
 use super::tally::{Rules, Tally};
+use crate::evidence::endpoint::AbsentMeans;
 use crate::evidence::log_source::{self, Question, Unfit};
 use crate::evidence::{Ask, Key};
 use crate::files::scan::Entry;
 use crate::files::timestamp::{Clock, Micros, Stamp, micros, timestamp};
 use crate::model::observation::{Observation, Unknown, UnknownKind};
+use crate::model::source::Diagnostic;
 use crate::model::value::Measures;
 use crate::model::window::Window;
+use crate::yaml::{Node, Spanned};
 
 /// The most lines of a window, unless the check says otherwise.
 pub const LINES: usize = 20_000;
@@ -107,6 +110,22 @@ impl Rule {
         }
         let (matching, exclude) = (pattern("match", matching)?, pattern("exclude", exclude)?);
         Ok(Rule { format, matching, exclude, limit, absent })
+    }
+
+    /// The same of what stands in a check's value.
+    ///
+    /// # Errors
+    /// A value that can't be used, at its own place.
+    pub fn read(
+        node: &Node,
+        format: Format,
+        matching: Option<&String>,
+        exclude: Option<&String>,
+        limit: Option<usize>,
+        absent_means: Option<Spanned<AbsentMeans>>,
+    ) -> Result<Self, Diagnostic> {
+        let absent = absent_means.map(AbsentMeans::because).transpose()?.flatten();
+        Rule::new(format, matching, exclude, limit, absent).map_err(|unfit| unfit.at(node))
     }
 
     fn rules(&self) -> Rules<'_> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::evidence::endpoint::{AbsentMeans, Endpoint, HeaderText};
+use crate::evidence::endpoint::{self, AbsentMeans, Endpoint, HeaderText};
 use crate::evidence::slots::PromqlTemplate;
 use crate::evidence::{Ask, Key, Kind, Looking, Probe, Sees};
 use crate::model::look::Look;
@@ -193,12 +193,7 @@ With `customer`, a ticket that names a customer is answered for that customer's 
             default: Some("none"),
             meaning: "sent along, for example X-Scope-OrgID; secret ones as { env: NAME } or { file: path }",
         },
-        Key {
-            name: "bearer_token",
-            takes: "secret",
-            default: Some("none"),
-            meaning: "sent as Authorization, as { env: NAME } or { file: path }",
-        },
+        endpoint::BEARER_TOKEN,
     ],
     measures: MEASURES,
     default_expect: &["usual(requests_per_second)", "usual(error_ratio)"],

@@ -1,4 +1,5 @@
 //! The kinds of the use_case look.
 
+pub mod hurl;
 pub mod journey;
 pub mod script;

@@ -288,12 +288,7 @@ empty, or that counts more than it holds, a step that could not be tried (JUnit'
 but skipped steps, an exit code that the report doesn't explain, every exit code that isn't declared, a program that
 isn't listed or could be written by others.",
     keys: &[
-        key(
-            "command",
-            "list of text",
-            None,
-            "the program's absolute path and its arguments; \"{{ parameter }}\" as a whole argument",
-        ),
+        command::KEY,
         key("env", "map of texts or secrets", Some("none"), "variables; \"{{ parameter }}\" as a whole value"),
         key(
             "junit",

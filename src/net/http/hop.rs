@@ -1,5 +1,6 @@
 //! One request and its answer over one fresh connection, phase by phase.
 
+use std::borrow::Cow;
 use std::error::Error as _;
 use std::io;
 use std::sync::Arc;
@@ -16,13 +17,13 @@ use url::Url;
 use super::body::{Coding, Fed, Unpacker};
 use super::meter::{Meter, Metered};
 use super::redirect::Hop;
-use super::{Client, Failure, MARKER, Reason, Request, USER_AGENT_TEXT};
+use super::{Client, Failure, MARKER, Reason, Request, TlsOptions, USER_AGENT_TEXT};
 use crate::model::units::show_size;
 use crate::net::budget::Turn;
 use crate::net::dial::Target;
 use crate::net::guard::{Reach, is_inside};
 use crate::net::progress::{Progress, Stage};
-use crate::net::tls::Verify;
+use crate::net::tls::{Verify, later_alert};
 
 /// hyper allows 100 by default, which some real services exceed.
 const HEADERS: usize = 256;
@@ -76,7 +77,8 @@ impl Client {
         let (answer, connection) = if hop.url.scheme() == "https" {
             progress.enter(Stage::Tls);
             let alpn: &[&[u8]] = &[b"h2", b"http/1.1"];
-            let handshake = self.tls().handshake(stream, &host_text, &request.tls, alpn, Verify::Require).await;
+            let options = for_hop(request, hop);
+            let handshake = self.tls().handshake(stream, &host_text, &options, alpn, Verify::Require).await;
             let (stream, shown) = handshake;
             progress.certificate_expiry = shown.certificates.and_then(|certificates| certificates.expiry);
             let stream = stream.map_err(|(reason, what)| progress.fail(reason, what))?;
@@ -104,6 +106,14 @@ impl Client {
             _turn: turn,
         })
     }
+}
+
+/// The TLS options without what only the first origin may see.
+fn for_hop<'r>(request: &'r Request, hop: &Hop) -> Cow<'r, TlsOptions> {
+    if hop.at_home || request.tls.identity.is_none() {
+        return Cow::Borrowed(&*request.tls);
+    }
+    Cow::Owned(TlsOptions { identity: None, ..TlsOptions::clone(&request.tls) })
 }
 
 /// Sends the request and waits for the answer's head.
@@ -248,6 +258,9 @@ fn wire(error: &hyper::Error, meter: &Meter, request: &Request, progress: &mut P
         (false, false) => format!("{how} before any answer"),
     };
     if let Some(io) = cause(error) {
+        if let Some(what) = later_alert(io) {
+            return progress.fail(Reason::Service, what);
+        }
         let what = match io.kind() {
             io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => broken("connection reset"),
             io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionAborted => broken("connection closed"),

@@ -3,11 +3,11 @@
 //! Format: RFC 9110 §15.4 for methods and bodies; what crosses origins is stricter than browsers are.
 
 use bytes::Bytes;
-use http::header::{HeaderMap, LOCATION, SET_COOKIE};
+use http::header::{AUTHORIZATION, HeaderMap, LOCATION, SET_COOKIE};
 use http::{HeaderName, HeaderValue, Method};
 use url::Url;
 
-use super::Reason;
+use super::{DigestLogin, Reason};
 
 /// The only configured headers that cross to another origin.
 const HARMLESS: &[&str] = &["accept", "accept-language", "accept-encoding", "user-agent"];
@@ -31,6 +31,25 @@ pub(super) struct Hop {
     pub(super) url: Url,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) body: Bytes,
+    /// Still at the origin that was asked first: only there we say who we are.
+    pub(super) at_home: bool,
+    /// A challenge was answered on this hop.
+    pub(super) logged_in: bool,
+}
+
+impl Hop {
+    /// Answers a challenge of HTTP Digest, once a hop; `false` where there is nothing to answer.
+    pub(super) fn log_in(&mut self, login: &DigestLogin, headers: &HeaderMap) -> bool {
+        if !self.at_home || self.logged_in {
+            return false;
+        }
+        let path = &self.url[url::Position::BeforePath..url::Position::AfterQuery];
+        let Some(answer) = login.answer(headers, self.method.as_str(), path) else { return false };
+        self.headers.retain(|(name, _)| name != AUTHORIZATION);
+        self.headers.push((AUTHORIZATION, answer));
+        self.logged_in = true;
+        true
+    }
 }
 
 /// The hop that a redirect asks for; `None` where the answer is no redirect to follow.
@@ -64,6 +83,10 @@ pub(super) fn next(hop: &Hop, status: u16, headers: &HeaderMap) -> Result<Option
     url.set_fragment(None);
 
     let mut following = hop.clone();
+    if std::mem::take(&mut following.logged_in) {
+        // The answer to a challenge holds for one method and path.
+        following.headers.retain(|(name, _)| name != AUTHORIZATION);
+    }
     let rewritten =
         status == 303 && hop.method != Method::HEAD || matches!(status, 301 | 302) && hop.method == Method::POST;
     if rewritten {
@@ -78,6 +101,7 @@ pub(super) fn next(hop: &Hop, status: u16, headers: &HeaderMap) -> Result<Option
         }
         // Sticky by nature: what is dropped here is gone for the rest of the chain, also on the way back.
         following.headers.retain(|(name, _)| HARMLESS.contains(&name.as_str()));
+        following.at_home = false;
     }
     following.url = url;
     Ok(Some(following))
@@ -170,7 +194,8 @@ mod tests {
         let header = |name: &'static str| (HeaderName::from_static(name), HeaderValue::from_static("x"));
         let headers = ["x-api-key", "authorization", "cookie", "accept", "content-type", "x-harmless-looking"];
         let body = if method == Method::POST { Bytes::from_static(b"{}") } else { Bytes::new() };
-        Hop { method, url: Url::parse(url).unwrap(), headers: headers.into_iter().map(header).collect(), body }
+        let headers = headers.into_iter().map(header).collect();
+        Hop { method, url: Url::parse(url).unwrap(), headers, body, at_home: true, logged_in: false }
     }
 
     fn go(from: &Hop, status: u16, location: &str) -> Result<Option<Hop>, (Reason, String)> {

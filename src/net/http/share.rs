@@ -46,6 +46,11 @@ impl Key {
             add(name.as_bytes());
             add(value.expose().as_bytes());
         }
+        add(b"digest");
+        if let Some(login) = &request.digest {
+            add(login.user.as_bytes());
+            add(login.password.expose().as_bytes());
+        }
         let rest = (request.follow_redirects, &request.tls, request.ip, request.caps, request.budget, request.reach);
         add(format!("{rest:?}").as_bytes());
         Some(Key(digest.finalize().into()))

@@ -56,6 +56,22 @@ async fn nobody_has(word: &str) -> bool {
 }
 
 #[tokio::test]
+async fn a_file_that_is_given_lies_in_the_directory_and_goes_with_it() {
+    let script = script("cat case && pwd");
+    let program = Program { path: script.path.clone(), called: None, args: Vec::new(), env: Vec::new() };
+    let ran = loop {
+        let until = Instant::now() + Duration::from_secs(10);
+        match run_with_file(&program, Bounds::default(), until, "case", b"given\n").await {
+            Err(NotRun::Failed { why, .. }) if why.contains("Text file busy") => tokio::task::yield_now().await,
+            other => break other.unwrap(),
+        }
+    };
+    let said = String::from_utf8(ran.stdout).unwrap();
+    let directory = said.strip_prefix("given\n").unwrap().trim();
+    assert!(directory.contains("houston-") && !Path::new(directory).exists(), "{said}");
+}
+
+#[tokio::test]
 async fn exit_codes_signals_and_both_outputs_come_back() {
     for (body, expected, stdout, stderr) in [
         ("echo fine; exit 0", Ended::Exit(0), "fine\n", ""),
@@ -244,4 +260,29 @@ async fn a_file_that_was_left_behind_is_taken_and_nothing_else_is() {
         };
         assert_eq!(left, expected, "{body}");
     }
+}
+
+#[tokio::test]
+async fn a_program_has_one_capability_at_the_most_where_it_is_given_one() {
+    let sets = |text: &str| -> Vec<u64> {
+        let lines = ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"]
+            .map(|name| text.lines().find_map(|line| line.strip_prefix(name)).expect("a line of proc(5)"));
+        lines.map(|value| u64::from_str_radix(value.trim(), 16).unwrap()).to_vec()
+    };
+    let ours = sets(&std::fs::read_to_string("/proc/self/status").unwrap());
+    let raw = ours[1] & 1 << 13; // CAP_NET_RAW, where this test has it
+    let program = Program {
+        path: PathBuf::from("/bin/cat"),
+        called: None,
+        args: vec!["/proc/self/status".to_owned()],
+        env: Vec::new(),
+    };
+    let deadline = Instant::now() + Duration::from_secs(10);
+    let ran = run_with(Privileges::RawSockets, &program, Bounds::default(), deadline).await.unwrap();
+    assert_eq!(sets(&String::from_utf8(ran.stdout).unwrap()), [raw; 4]);
+    let ran = run(&program, Bounds::default(), deadline).await.unwrap();
+    let theirs = sets(&String::from_utf8(ran.stdout).unwrap());
+    assert_eq!((theirs[3], theirs[1] & !ours[1]), (0, 0), "none is handed on, and none is new");
+    // What was given away for one program isn't gone for this process.
+    assert_eq!(sets(&std::fs::read_to_string("/proc/self/status").unwrap()), ours);
 }

@@ -1,8 +1,8 @@
 //! TLS errors in words: what is wrong with a certificate, and why a handshake ended.
 
 use jiff::Timestamp;
-use rustls::CertificateError;
 use rustls::pki_types::UnixTime;
+use rustls::{AlertDescription, CertificateError};
 
 use super::Certificates;
 use crate::model::encode;
@@ -51,6 +51,9 @@ pub(super) fn certificate(error: &rustls::Error, name: &str, shown: Option<&Cert
 /// Why a handshake ended.
 pub(super) fn handshake(error: &rustls::Error) -> String {
     match error {
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            "the server wants a client certificate, and none was sent".to_owned()
+        }
         rustls::Error::AlertReceived(alert) => format!("the server broke off the TLS handshake: {alert:?}"),
         rustls::Error::InvalidMessage(_) => "answered something that is not TLS".to_owned(),
         rustls::Error::PeerIncompatible(_) => "no TLS version or cipher in common (1.2 and 1.3 are spoken)".to_owned(),

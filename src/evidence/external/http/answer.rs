@@ -1,35 +1,19 @@
 //! From an answer to measures and an excerpt. Whatever is a secret of ours is struck out first: servers echo.
 
-use std::collections::BTreeMap;
-
-use jiff::Timestamp;
-
 use crate::evidence::Ask;
+use crate::evidence::message::answer;
 use crate::model::secret::Redactor;
-use crate::model::value::{Measures, Value};
+use crate::model::value::Measures;
 use crate::net::http::Response;
-
-use super::failure;
 
 /// The most of a body that is kept as an excerpt, in bytes.
 const EXCERPT: usize = 600;
 
+/// The measures of an answer; `json` is null where the body isn't any.
 pub(super) fn measures(response: &Response, ask: &Ask) -> Measures {
-    let mut measures = Measures::new();
-    measures.set("status", response.status).set("duration_seconds", response.timings.total.as_secs_f64());
-    failure::phases(&response.timings, &mut measures);
-    measures
-        .set("headers", headers(&response.headers, &ask.tools.redactor))
-        .set("redirects", response.redirects.len())
-        .set("http_version", version(response.version));
-    if let Some(expiry) = response.certificate_expiry {
-        measures.set("certificate_expiry_days", days(ask.now, expiry));
-    }
-    if !response.truncated {
-        let text = ask.tools.redactor.strike(&String::from_utf8_lossy(&response.body));
-        // serde_json bounds the depth (128) and refuses numbers beyond f64: such a body is simply not JSON.
-        let json = serde_json::from_str::<serde_json::Value>(&text).unwrap_or(serde_json::Value::Null);
-        measures.set("body_bytes", response.body.len()).set("json", json).set("body", text);
+    let mut measures = answer::measures(response, ask.now, |text| ask.tools.redactor.strike(text));
+    if !response.truncated && measures.get("json").is_none() {
+        measures.set("json", serde_json::Value::Null);
     }
     measures
 }
@@ -57,35 +41,4 @@ pub(super) fn excerpt(response: &Response, redactor: &Redactor) -> Option<String
         end -= 1;
     }
     struck.get(..end).map(str::to_owned)
-}
-
-pub(super) fn days(now: Timestamp, expiry: Timestamp) -> f64 {
-    now.duration_until(expiry).as_secs_f64() / 86_400.0
-}
-
-fn version(version: http::Version) -> &'static str {
-    match version {
-        http::Version::HTTP_2 => "HTTP/2",
-        http::Version::HTTP_10 => "HTTP/1.0",
-        http::Version::HTTP_3 => "HTTP/3",
-        _ => "HTTP/1.1",
-    }
-}
-
-/// Headers by lower-case name; several of one name are joined by a comma, as RFC 9110 has it.
-fn headers(headers: &http::HeaderMap, redactor: &Redactor) -> Value {
-    let mut map: BTreeMap<String, Value> = BTreeMap::new();
-    for (name, value) in headers {
-        let value = redactor.strike(&String::from_utf8_lossy(value.as_bytes()));
-        match map.get_mut(name.as_str()) {
-            Some(Value::Text(text)) => {
-                text.push_str(", ");
-                text.push_str(&value);
-            }
-            _ => {
-                map.insert(name.as_str().to_owned(), Value::Text(value));
-            }
-        }
-    }
-    Value::Map(map)
 }

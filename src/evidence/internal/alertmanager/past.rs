@@ -12,7 +12,7 @@ use super::super::super::Ask;
 use super::super::super::endpoint::Endpoint;
 use super::super::super::series;
 use super::Alerts;
-use super::present::{labelled, named, unanswered};
+use super::present::{labelled, named};
 use crate::model::encode;
 use crate::model::observation::{Observation, Seen, Unknown, UnknownKind};
 use crate::model::value::Measures;
@@ -144,7 +144,7 @@ struct Grid {
 
 /// The series of an answer that is whole.
 fn whole(history: &Endpoint, answer: Result<Answer, NoAnswer>) -> Result<Vec<Series>, Unknown> {
-    let answer = answer.map_err(|no_answer| unanswered(history, &no_answer))?;
+    let answer = answer.map_err(|no_answer| history.unanswered_query(&no_answer))?;
     let system = history.system();
     if let Some(warning) = answer.warnings.first() {
         return Err(Unknown::new(UnknownKind::Incomplete, format!("{system} warns: {warning}")));

@@ -7,7 +7,6 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::super::super::Ask;
-use super::super::super::endpoint::Endpoint;
 use super::Alerts;
 use crate::model::encode;
 use crate::model::observation::{Observation, Seen, Unknown, UnknownKind};
@@ -118,7 +117,7 @@ impl Alerts {
                 self.weigh(ask.now, &alerts, watched, &silences)
             }
             Err(no_answer) => {
-                let unknown = unanswered(&self.endpoint, &no_answer);
+                let unknown = self.endpoint.unanswered_query(&no_answer);
                 Observation::blind(unknown.kind, unknown.why)
             }
         };
@@ -146,7 +145,7 @@ impl Alerts {
         let blind = |kind, why: String| Observation::blind(kind, format!("{system}: {why}"));
         match (watched, &self.watchdog, &self.absent_is_healthy) {
             (Err(no_answer), _, _) => {
-                let unknown = unanswered(&self.endpoint, &no_answer);
+                let unknown = self.endpoint.unanswered_query(&no_answer);
                 Observation::blind(unknown.kind, unknown.why)
             }
             (Ok(Some(found)), Some(name), _) => {
@@ -259,18 +258,4 @@ pub(super) fn labelled(labels: &BTreeMap<String, String>) -> String {
 
 fn shown(text: &str) -> String {
     encode::terminal(text).chars().take(100).collect()
-}
-
-/// What it means that one of the two didn't answer.
-pub(super) fn unanswered(endpoint: &Endpoint, error: &NoAnswer) -> Unknown {
-    let system = endpoint.system();
-    match error {
-        NoAnswer::Wire(failure) => endpoint.silent(failure),
-        NoAnswer::Refused { reason, .. } if error.is_timeout() => {
-            Unknown::new(UnknownKind::TimedOut, format!("{system}: {reason}"))
-        }
-        NoAnswer::Refused { status, reason, .. } => endpoint.refusal(*status, reason),
-        NoAnswer::Unintelligible(why) => Unknown::new(UnknownKind::Unintelligible, format!("{system}: {why}")),
-        NoAnswer::TooMuch { .. } => Unknown::new(UnknownKind::Incomplete, format!("{system}: the answer has {error}")),
-    }
 }

@@ -111,7 +111,7 @@ impl Query {
         let mut observation = match answer {
             Ok(answer) => self.weigh(answer, grid, &reads, &liveness),
             Err(no_answer) => {
-                let unknown = self.unanswered(&no_answer);
+                let unknown = self.endpoint.unanswered_query(&no_answer);
                 Observation::blind(unknown.kind, unknown.why)
             }
         };
@@ -248,21 +248,6 @@ impl Query {
                 Err(Unknown::new(UnknownKind::Incomplete, format!("{}: {what}", self.endpoint.system())))
             }
             None => Ok(Some(what)),
-        }
-    }
-
-    fn unanswered(&self, error: &NoAnswer) -> Unknown {
-        let system = self.endpoint.system();
-        match error {
-            NoAnswer::Wire(failure) => self.endpoint.silent(failure),
-            NoAnswer::Refused { reason, .. } if error.is_timeout() => {
-                Unknown::new(UnknownKind::TimedOut, format!("{system}: {reason}"))
-            }
-            NoAnswer::Refused { status, reason, .. } => self.endpoint.refusal(*status, reason),
-            NoAnswer::Unintelligible(why) => Unknown::new(UnknownKind::Unintelligible, format!("{system}: {why}")),
-            NoAnswer::TooMuch { .. } => {
-                Unknown::new(UnknownKind::Incomplete, format!("{system}: the answer has {error}"))
-            }
         }
     }
 

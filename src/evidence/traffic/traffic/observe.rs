@@ -18,7 +18,7 @@ use crate::model::encode;
 use crate::model::observation::{Observation, Unknown, UnknownKind};
 use crate::model::window::Window;
 use crate::net::prometheus::selectors;
-use crate::net::prometheus::{Answer, Data, NoAnswer, Series, Server};
+use crate::net::prometheus::{Answer, Data, Series, Server};
 
 /// What is shorter holds too few samples for a rate.
 const SHORTEST: SignedDuration = SignedDuration::from_mins(2);
@@ -81,7 +81,7 @@ impl Traffic {
     ) -> Result<Values, Unknown> {
         let answers = join_all(asked.iter().map(|asked| async {
             let answer = server.instant(&asked.query, window.to, deadline).await;
-            let answer = answer.map_err(|error| self.unanswered(&error))?;
+            let answer = answer.map_err(|error| self.endpoint.unanswered_query(&error))?;
             Ok((asked.measure, self.number(asked.measure, &answer)?))
         }))
         .await;
@@ -128,7 +128,7 @@ impl Traffic {
         let step = (Duration::try_from(window.length()).unwrap_or_default() / POINTS).max(Duration::from_secs(15));
         let query = format!("count({})", selectors.requests);
         let answer = server.range(&query, window, step, deadline).await;
-        let answer = answer.map_err(|error| self.unanswered(&error))?;
+        let answer = answer.map_err(|error| self.endpoint.unanswered_query(&error))?;
         let points = self.series(&answer)?.first().map_or(0, |series| series.points.len());
         Ok((points, (window.seconds() / step.as_secs_f64()).floor() as usize + 1))
     }
@@ -155,21 +155,6 @@ impl Traffic {
         let asked: Vec<_> = asked.collect();
         let samples: Vec<Option<(Window, Values)>> = futures_util::stream::iter(asked).buffered(2).collect().await;
         samples.into_iter().flatten().collect()
-    }
-
-    fn unanswered(&self, error: &NoAnswer) -> Unknown {
-        let system = self.endpoint.system();
-        match error {
-            NoAnswer::Wire(failure) => self.endpoint.silent(failure),
-            NoAnswer::Refused { reason, .. } if error.is_timeout() => {
-                Unknown::new(UnknownKind::TimedOut, format!("{system}: {reason}"))
-            }
-            NoAnswer::Refused { status, reason, .. } => self.endpoint.refusal(*status, reason),
-            NoAnswer::Unintelligible(why) => Unknown::new(UnknownKind::Unintelligible, format!("{system}: {why}")),
-            NoAnswer::TooMuch { .. } => {
-                Unknown::new(UnknownKind::Incomplete, format!("{system}: the answer has {error}"))
-            }
-        }
     }
 
     fn by_hand(&self, query: &str, window: Window) -> String {

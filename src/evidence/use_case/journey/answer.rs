@@ -1,11 +1,10 @@
 //! What the service answered to one step, as the measures that its expectations and captures see.
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 
+use crate::evidence::message::answer;
 use crate::model::measure::Measure;
-use crate::model::value::{Measures, Value};
+use crate::model::value::Measures;
 use crate::net::http::Response;
 
 /// The names in a step's expectations and captures: those of the `http` kind.
@@ -22,54 +21,7 @@ pub const CONTENT: [&str; 3] = ["body", "json", "headers"];
 /// page of HTML. Nothing is struck out either, since a token that comes back is captured; [`super::run`] strikes what
 /// it shows.
 pub fn measures(response: &Response, now: Timestamp) -> Measures {
-    let mut measures = Measures::new();
-    measures.set("status", response.status).set("duration_seconds", response.timings.total.as_secs_f64());
-    for (name, time) in [
-        ("resolve_seconds", response.timings.resolve),
-        ("connect_seconds", response.timings.connect),
-        ("tls_seconds", response.timings.tls),
-        ("first_byte_seconds", response.timings.first_byte),
-    ] {
-        if let Some(time) = time {
-            measures.set(name, time.as_secs_f64());
-        }
-    }
-    measures
-        .set("headers", headers(&response.headers))
-        .set("redirects", response.redirects.len())
-        .set("http_version", format!("{:?}", response.version).replace("HTTP/2.0", "HTTP/2"));
-    if let Some(expiry) = response.certificate_expiry {
-        let days = now.duration_until(expiry).as_secs_f64() / 86_400.0;
-        measures.set("certificate_expiry_days", days);
-    }
-    if !response.truncated {
-        measures
-            .set("body_bytes", response.body.len())
-            .set("body", String::from_utf8_lossy(&response.body).into_owned());
-        // serde_json bounds the depth (128) and refuses numbers beyond f64: such a body is simply not JSON.
-        if let Ok(json) = serde_json::from_slice::<serde_json::Value>(&response.body) {
-            measures.set("json", json);
-        }
-    }
-    measures
-}
-
-/// Headers by lower-case name; several of one name are joined by a comma, as RFC 9110 has it.
-fn headers(headers: &http::HeaderMap) -> Value {
-    let mut map: BTreeMap<String, Value> = BTreeMap::new();
-    for (name, value) in headers {
-        let value = String::from_utf8_lossy(value.as_bytes());
-        match map.get_mut(name.as_str()) {
-            Some(Value::Text(text)) => {
-                text.push_str(", ");
-                text.push_str(&value);
-            }
-            _ => {
-                map.insert(name.as_str().to_owned(), Value::Text(value.into_owned()));
-            }
-        }
-    }
-    Value::Map(map)
+    answer::measures(response, now, str::to_owned)
 }
 
 #[cfg(test)]
@@ -77,6 +29,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::model::value::Value;
     use crate::net::http::Timings;
 
     #[test]

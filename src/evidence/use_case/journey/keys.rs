@@ -7,8 +7,9 @@ use schemars::JsonSchema;
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer};
 
-use super::step::HeaderValue;
-use crate::evidence::slots::{BodyTemplate, FormTemplate, JsonTemplate, TextTemplate, UrlTemplate};
+use crate::evidence::external::tls_options::Tls;
+use crate::evidence::message::{HeaderText, Login, MultipartTemplate};
+use crate::evidence::slots::{BodyTemplate, FormTemplate, JsonTemplate, UrlTemplate};
 use crate::model::secret::SecretRef;
 use crate::model::source::Span;
 use crate::model::units;
@@ -27,28 +28,25 @@ pub struct Keys {
     pub patch: Option<Spanned<UrlTemplate>>,
     pub delete: Option<Spanned<UrlTemplate>>,
     #[serde(default)]
-    pub headers: BTreeMap<String, Spanned<HeaderKey>>,
+    pub headers: BTreeMap<String, Spanned<HeaderText>>,
     pub json: Option<Spanned<JsonTemplate>>,
     pub form: Option<Spanned<FormTemplate>>,
+    pub multipart: Option<Spanned<MultipartTemplate>>,
     pub body: Option<Spanned<BodyTemplate>>,
     pub bearer_token: Option<Spanned<SecretRef>>,
-    pub basic: Option<Spanned<Basic>>,
+    pub basic: Option<Spanned<Login>>,
+    pub digest: Option<Spanned<Login>>,
+    pub tls: Option<Tls>,
     #[serde(default)]
     pub expect: Vec<Spanned<Said>>,
     #[serde(default)]
-    pub capture: BTreeMap<String, Spanned<String>>,
+    pub capture: BTreeMap<String, Spanned<CaptureKey>>,
     #[serde(default)]
     pub always: bool,
     pub retry: Option<Retry>,
+    pub poll: Option<Spanned<PollKeys>>,
     pub timeout: Option<Spanned<units::Span>>,
     pub follow_redirects: Option<Spanned<u8>>,
-}
-
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Basic {
-    pub user: String,
-    pub password: SecretRef,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -58,54 +56,69 @@ pub struct Retry {
     pub delay: Option<Spanned<units::Span>>,
 }
 
-/// A header's value: text with slots, or a secret.
-#[derive(Debug)]
-pub struct HeaderKey(pub HeaderValue);
+/// Asking again until something has come about.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PollKeys {
+    pub until: Spanned<String>,
+    pub every: Option<Spanned<units::Span>>,
+    pub within: Spanned<units::Span>,
+}
 
-impl<'de> Deserialize<'de> for HeaderKey {
+/// Where in an answer something is looked for: a JSONPath, a header, or the body; a regular expression takes a part.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct FinderKeys {
+    pub jsonpath: Option<Spanned<String>>,
+    pub header: Option<Spanned<String>>,
+    pub regex: Option<Spanned<String>>,
+}
+
+/// What is captured: an expression, or what is found.
+#[derive(Debug)]
+pub enum CaptureKey {
+    Expression(String),
+    Found(FinderKeys),
+}
+
+impl<'de> Deserialize<'de> for CaptureKey {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct HeaderVisitor;
-        impl<'de> Visitor<'de> for HeaderVisitor {
-            type Value = HeaderValue;
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = CaptureKey;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a header's value, or a secret as { env: NAME }")
+                f.write_str("an expression, like `json.id`, or one of { jsonpath }, { header }, { regex }")
             }
 
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<HeaderValue, E> {
-                TextTemplate::parse(text).map(HeaderValue::Text).map_err(E::custom)
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<CaptureKey, E> {
+                Ok(CaptureKey::Expression(text.to_owned()))
             }
 
-            fn visit_u64<E: de::Error>(self, number: u64) -> Result<HeaderValue, E> {
-                self.visit_str(&number.to_string())
-            }
-
-            fn visit_i64<E: de::Error>(self, number: i64) -> Result<HeaderValue, E> {
-                self.visit_str(&number.to_string())
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<HeaderValue, A::Error> {
-                SecretRef::deserialize(MapAccessDeserializer::new(map)).map(HeaderValue::Secret)
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<CaptureKey, A::Error> {
+                FinderKeys::deserialize(MapAccessDeserializer::new(map)).map(CaptureKey::Found)
             }
         }
-        deserializer.deserialize_any(HeaderVisitor).map(HeaderKey)
+        deserializer.deserialize_any(Either)
     }
 }
 
-impl JsonSchema for HeaderKey {
+impl JsonSchema for CaptureKey {
     fn schema_name() -> std::borrow::Cow<'static, str> {
-        "HeaderValue".into()
+        "StepCapture".into()
     }
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        let secret = generator.subschema_for::<SecretRef>();
-        schemars::json_schema!({ "anyOf": [{ "type": "string" }, { "type": "integer" }, secret] })
+        let keys = generator.subschema_for::<FinderKeys>();
+        schemars::json_schema!({ "anyOf": [{ "type": "string" }, keys] })
     }
 }
 
 /// An expectation: the expression alone, or with what a broken one is and a note.
 #[derive(Debug)]
 pub struct Said {
-    pub that: Spanned<String>,
+    /// Without it, what is looked for must be there.
+    pub that: Option<Spanned<String>>,
+    pub of: FinderKeys,
     pub odd: bool,
     pub note: Option<String>,
 }
@@ -113,7 +126,10 @@ pub struct Said {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct SaidKeys {
-    that: Spanned<String>,
+    that: Option<Spanned<String>>,
+    jsonpath: Option<Spanned<String>>,
+    header: Option<Spanned<String>>,
+    regex: Option<Spanned<String>>,
     #[serde(rename = "else")]
     otherwise: Option<Otherwise>,
     note: Option<String>,
@@ -139,12 +155,15 @@ impl<'de> Deserialize<'de> for Said {
             fn visit_str<E: de::Error>(self, text: &str) -> Result<Said, E> {
                 // The place of the whole is the place of the expression; the reader of the step puts it in.
                 let at = Span::file("");
-                Ok(Said { that: Spanned { at, value: text.to_owned() }, odd: false, note: None })
+                let that = Some(Spanned { at, value: text.to_owned() });
+                Ok(Said { that, of: FinderKeys::default(), odd: false, note: None })
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Said, A::Error> {
-                let keys = SaidKeys::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Said { that: keys.that, odd: matches!(keys.otherwise, Some(Otherwise::Odd)), note: keys.note })
+                let SaidKeys { that, jsonpath, header, regex, otherwise, note } =
+                    SaidKeys::deserialize(MapAccessDeserializer::new(map))?;
+                let of = FinderKeys { jsonpath, header, regex };
+                Ok(Said { that, of, odd: matches!(otherwise, Some(Otherwise::Odd)), note })
             }
         }
         deserializer.deserialize_any(SaidVisitor)

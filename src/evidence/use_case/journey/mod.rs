@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::evidence::message;
 use crate::evidence::{Ask, Key, Kind, Looking, Probe, Sees};
 use crate::model::look::Look;
 use crate::model::measure::{Measure, Type};
@@ -11,6 +12,8 @@ use crate::yaml::Node;
 
 mod answer;
 mod cookies;
+mod find;
+mod hold;
 mod keys;
 mod read;
 mod run;
@@ -38,6 +41,11 @@ the check's time was used up by the steps before. The steps after a failed one a
 `always: true`: they clean up, in a slice of the check's timeout that is kept for them (a fifth, at most 2 s); when such
 a step fails it is noted, and isn't bad.
 
+A step that waits for something (`poll`) is bad where it hasn't come about `within` that time, and unknown where the
+check's own time was over before.
+
+What `tls` says holds for the later steps to the same host and port, too, unless they say something of their own.
+
 Redirects are followed (10, as for `http`), never from https to http. Once one has led to another origin, none of the
 step's headers, credentials and cookies are sent any more, nor is its body.
 
@@ -53,23 +61,26 @@ Declare `attempts: 3` and `control: synthetic`, so that a failure that is the cu
         key("patch", "URL", Some("one method is required"), "changes it"),
         key("delete", "URL", Some("one method is required"), "deletes it"),
         key("name", "text", Some("method and path"), "what the step is called in findings"),
-        key("headers", "map of texts or secrets", Some("none"), "sent with the request"),
-        key("json", "JSON value", Some("none"), "sent as JSON; at most one of json, form, body"),
-        key("form", "map of texts", Some("none"), "sent as a form"),
-        key("body", "text", Some("none"), "sent as plain text"),
-        key("bearer_token", "secret", Some("none"), "sent as `Authorization: Bearer …`"),
-        key("basic", "{ user, password: secret }", Some("none"), "sent as `Authorization: Basic …`"),
+        message::keys::HEADERS,
+        message::keys::BODY,
+        message::keys::BEARER,
+        message::keys::BASIC,
+        message::keys::DIGEST,
+        message::keys::TLS,
         key(
             "expect",
             "list of CEL",
             Some("status is 2xx"),
-            "what must hold of the answer; { that, else: odd, note } as in a check",
+            "what must hold of the answer; { that, else: odd, note } as in a check, and with jsonpath, header or regex \
+             of what is looked for, as `found` (null, a value, a list of several) and `found_count`; without `that` it \
+             must be there",
         ),
         key(
             "capture",
-            "map of name to CEL",
+            "map of name to CEL, or to { jsonpath }, { header }, { regex }",
             Some("none"),
-            "values for the steps after it; one that isn't there is bad",
+            "values for the steps after it; one that isn't there is bad. A regex takes its first group, of the body \
+             or of what a jsonpath or header beside it finds",
         ),
         key("always", "true or false", Some("false"), "taken whatever happened before: clean-up"),
         key(
@@ -78,8 +89,14 @@ Declare `attempts: 3` and `control: synthetic`, so that a failure that is the cu
             Some("1 attempt, 1s"),
             "asks again until the expectations hold",
         ),
+        key(
+            "poll",
+            "{ until: CEL, every: duration, within: duration }",
+            Some("none; every 1s"),
+            "asks again until that holds of the answer, and only then holds the expectations against it",
+        ),
         key("timeout", "duration", Some("what is left of the check's"), "for this step, its redirects included"),
-        key("follow_redirects", "0 to 20", Some("10"), "0: the redirect itself is the answer"),
+        message::keys::REDIRECTS,
     ],
     measures: &[
         Measure { name: "steps", kind: Type::Number, unit: "count", meaning: "steps that passed" },
@@ -139,13 +156,13 @@ impl Probe for Journey {
     }
 
     fn system(&self) -> String {
-        self.steps.first().map(|step| step.url.host_and_port()).unwrap_or_default()
+        self.steps.first().map(|step| step.message.url.host_and_port()).unwrap_or_default()
     }
 
     fn params(&self) -> Vec<String> {
         let captured = |name: &String| self.steps.iter().any(|step| step.capture.iter().any(|c| c.name == *name));
         let mut names: Vec<String> = Vec::new();
-        for name in self.steps.iter().flat_map(Step::slots) {
+        for name in self.steps.iter().flat_map(|step| step.message.params()) {
             if !captured(&name) && !names.contains(&name) {
                 names.push(name);
             }
@@ -155,7 +172,7 @@ impl Probe for Journey {
 
     fn secrets(&self) -> Vec<SecretRef> {
         let mut secrets: Vec<SecretRef> = Vec::new();
-        for secret in self.steps.iter().flat_map(Step::secrets) {
+        for secret in self.steps.iter().flat_map(|step| step.message.secrets()) {
             if !secrets.contains(&secret) {
                 secrets.push(secret);
             }

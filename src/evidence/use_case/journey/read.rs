@@ -1,12 +1,18 @@
 //! Reads a journey from its YAML: a list of steps, each checked at its own place.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http::{HeaderName, Method};
+use http::Method;
 
 use super::answer::{CONTENT, step_measures};
-use super::keys::{Basic, HeaderKey, Keys, Retry, Said};
-use super::step::{Body, Capture, Credentials, Expect, HeaderValue, Step};
+use super::find::Finder;
+use super::keys::{CaptureKey, Keys, PollKeys, Retry, Said};
+use super::step::{Again, Capture, Expect, Poll, Step, Wanted};
+use crate::evidence::external::tls_options::Tls;
+use crate::evidence::message::{Message, Written, WrittenBody};
 use crate::evidence::slots::{UrlTemplate, names_in, without_slots};
 use crate::expect::{Expression, Refused};
 use crate::model::encode::is_unprintable;
@@ -20,10 +26,13 @@ const STEPS_LIMIT: usize = 50;
 const ATTEMPTS_LIMIT: u32 = 5;
 /// The longest pause between two attempts.
 const DELAY_LIMIT: Duration = Duration::from_secs(60);
-/// The most redirects that a step can be told to follow.
-const REDIRECTS_LIMIT: u8 = 20;
-/// As for the `http` kind.
-const REDIRECTS: u8 = 10;
+/// The shortest time between two requests of a step that waits for something.
+const POLL_LEAST: Duration = Duration::from_millis(100);
+/// The longest that a step waits for something.
+const POLL_LIMIT: Duration = Duration::from_secs(600);
+/// What an expectation calls that which is looked for, and how often it is there.
+pub const FOUND: &str = "found";
+pub const FOUND_COUNT: &str = "found_count";
 
 /// Reads all steps.
 ///
@@ -47,6 +56,7 @@ pub fn steps(node: &Node) -> Result<Vec<Step>, Diagnostic> {
     known.dedup();
 
     let mut steps: Vec<Step> = Vec::new();
+    let mut certificates: HashMap<String, Arc<Tls>> = HashMap::new();
     for (keys, node) in written.into_iter().zip(nodes) {
         for (name, at) in slots_of(node) {
             if !known.contains(&name) {
@@ -54,7 +64,16 @@ pub fn steps(node: &Node) -> Result<Vec<Step>, Diagnostic> {
                     .hint("a step can use what the steps before it capture"));
             }
         }
-        let step = step(keys, node, &known, &slots)?;
+        let mut step = step(keys, node, &known, &slots)?;
+        // Whom to trust, and who we are, is a matter of the host: it needn't be said at each step.
+        match certificates.entry(step.message.url.host_and_port()) {
+            Entry::Occupied(before) if *step.message.tls == Tls::default() => {
+                step.message.tls = Arc::clone(before.get());
+            }
+            entry => {
+                entry.insert_entry(Arc::clone(&step.message.tls));
+            }
+        }
         for capture in &step.capture {
             if !known.contains(&capture.name) {
                 known.push(capture.name.clone());
@@ -68,8 +87,12 @@ pub fn steps(node: &Node) -> Result<Vec<Step>, Diagnostic> {
     // A page that says "sorry" with status 200 passes every journey that doesn't read it.
     let reads = |expression: &Expression| expression.names().iter().any(|name| CONTENT.contains(&name.as_str()));
     let has_content = |step: &Step| {
-        step.expect.iter().any(|expect| !expect.odd && reads(&expect.that))
-            || step.capture.iter().any(|capture| reads(&capture.value))
+        step.expect.iter().any(|expect| !expect.odd && (expect.of.is_some() || reads(&expect.that)))
+            || step.capture.iter().any(|capture| match &capture.value {
+                Wanted::Found(_) => true,
+                Wanted::Expression(expression) => reads(expression),
+            })
+            || matches!(&step.again, Again::Poll(poll) if reads(&poll.until))
     };
     if !steps.iter().any(has_content) {
         return Err(Diagnostic::error(
@@ -108,63 +131,29 @@ fn step(keys: Keys, node: &Node, known: &[String], slots: &[String]) -> Result<S
     let name = keys.name.map(step_name).transpose()?;
     let label = name.clone().unwrap_or_else(|| format!("{method} {}", path_as_written(url.value.text())));
 
-    let bodies = [keys.json.is_some(), keys.form.is_some(), keys.body.is_some()];
-    if bodies.iter().filter(|given| **given).count() > 1 {
-        let at = keys.body.as_ref().map(|body| &body.at).or(keys.form.as_ref().map(|form| &form.at));
-        let at = at.cloned().unwrap_or_else(|| node.span.clone());
-        return Err(Diagnostic::error(at, "a step sends one of json, form and body"));
-    }
-    let body = match (keys.json, keys.form, keys.body) {
-        (Some(json), _, _) => Body::Json(json.value),
-        (_, Some(form), _) => Body::Form(form.value),
-        (_, _, Some(body)) => Body::Text(body.value),
-        _ => Body::None,
+    let written = Written {
+        headers: keys.headers,
+        body: WrittenBody { json: keys.json, form: keys.form, multipart: keys.multipart, body: keys.body },
+        bearer_token: keys.bearer_token,
+        basic: keys.basic,
+        digest: keys.digest,
+        follow_redirects: keys.follow_redirects,
     };
-    let credentials = match (keys.bearer_token, keys.basic) {
-        (Some(_), Some(basic)) => {
-            return Err(Diagnostic::error(basic.at, "a step has one of bearer_token and basic"));
-        }
-        (Some(token), None) => Some(Credentials::Bearer(token.value)),
-        (None, Some(basic)) => {
-            let Basic { user, password } = basic.value;
-            if user.is_empty() || user.contains(':') || user.chars().any(is_unprintable) || user.contains("{{") {
-                return Err(Diagnostic::error(basic.at, "the user is plain text without a colon"));
-            }
-            Some(Credentials::Basic { user, password })
-        }
-        (None, None) => None,
-    };
-    let mut headers = Vec::new();
-    for (name, value) in keys.headers {
-        headers.push((header_name(&name, &value, credentials.is_some())?, value.value.0));
-    }
-    if let Some((first, _)) = headers
-        .iter()
-        .enumerate()
-        .find_map(|(index, (name, _))| headers[..index].iter().any(|(before, _)| before == name).then_some((name, ())))
-    {
-        return Err(Diagnostic::error(node.span.clone(), format!("header `{first}` is given twice")));
-    }
+    let at = url.at;
+    let message = Message::read(method, url.value, written, true)?;
+    let message = Message { tls: Arc::new(keys.tls.unwrap_or_default()), ..message };
 
     let extra: Vec<&str> = known.iter().map(String::as_str).collect();
     let expect = keys.expect.into_iter().map(|said| expectation(said, &extra)).collect::<Result<_, _>>()?;
     let capture =
         keys.capture.into_iter().map(|(name, value)| capture(name, value, &extra, slots)).collect::<Result<_, _>>()?;
 
-    let (attempts, delay) = match keys.retry {
-        None => (1, Duration::ZERO),
-        Some(Retry { attempts, delay }) => {
-            if !(1..=ATTEMPTS_LIMIT).contains(&attempts.value) {
-                return Err(Diagnostic::error(attempts.at, format!("a step is tried 1 to {ATTEMPTS_LIMIT} times")));
-            }
-            let pause = delay.as_ref().map_or(Duration::from_secs(1), |delay| delay.value.0);
-            if let Some(delay) = delay
-                && pause > DELAY_LIMIT
-            {
-                return Err(Diagnostic::error(delay.at, "the pause between two attempts is at most 60s"));
-            }
-            (attempts.value, pause)
+    let again = match (keys.retry, keys.poll) {
+        (Some(_), Some(poll)) => {
+            return Err(Diagnostic::error(poll.at, "`poll` beside `retry`: a step is taken again for one reason"));
         }
+        (retry, None) => read_retry(retry)?,
+        (None, Some(poll)) => read_poll(poll.value, &extra)?,
     };
     let timeout = keys.timeout.map(|timeout| (timeout.value.0, timeout.at));
     if let Some((duration, at)) = &timeout
@@ -172,28 +161,59 @@ fn step(keys: Keys, node: &Node, known: &[String], slots: &[String]) -> Result<S
     {
         return Err(Diagnostic::error(at.clone(), "a timeout is longer than nothing"));
     }
-    if let Some(follow) = &keys.follow_redirects
-        && follow.value > REDIRECTS_LIMIT
-    {
-        return Err(Diagnostic::error(follow.at.clone(), format!("at most {REDIRECTS_LIMIT} redirects are followed")));
-    }
     Ok(Step {
         name,
         label,
-        method,
-        url: url.value,
-        headers,
-        body,
-        credentials,
+        message,
         expect,
         capture,
         always: keys.always,
-        attempts,
-        delay,
+        again,
         timeout: timeout.map(|(duration, _)| duration),
-        follow_redirects: keys.follow_redirects.map_or(REDIRECTS, |follow| follow.value),
-        at: url.at,
+        at,
     })
+}
+
+fn read_retry(retry: Option<Retry>) -> Result<Again, Diagnostic> {
+    let Some(Retry { attempts, delay }) = retry else {
+        return Ok(Again::Retry { attempts: 1, delay: Duration::ZERO });
+    };
+    if !(1..=ATTEMPTS_LIMIT).contains(&attempts.value) {
+        return Err(Diagnostic::error(attempts.at, format!("a step is tried 1 to {ATTEMPTS_LIMIT} times")));
+    }
+    let pause = delay.as_ref().map_or(Duration::from_secs(1), |delay| delay.value.0);
+    if let Some(delay) = delay
+        && pause > DELAY_LIMIT
+    {
+        return Err(Diagnostic::error(delay.at, "the pause between two attempts is at most 60s"));
+    }
+    Ok(Again::Retry { attempts: attempts.value, delay: pause })
+}
+
+fn read_poll(poll: PollKeys, extra: &[&str]) -> Result<Again, Diagnostic> {
+    let PollKeys { until, every, within } = poll;
+    let pause = every.as_ref().map_or(Duration::from_secs(1), |every| every.value.0);
+    if let Some(every) = every
+        && !(POLL_LEAST..=DELAY_LIMIT).contains(&pause)
+    {
+        return Err(Diagnostic::error(every.at, "between two requests are 100ms to 60s"));
+    }
+    if within.value.0 < pause || within.value.0 > POLL_LIMIT {
+        let message = "`within` is at least the time between two requests, and at most 10m";
+        return Err(Diagnostic::error(within.at, message));
+    }
+    let condition = condition(&until.value, &until.at, extra)?;
+    Ok(Again::Poll(Poll { until: condition, every: pause, within: within.value.0, at: until.at }))
+}
+
+/// An expression that is true or false of an answer.
+fn condition(text: &str, at: &Span, extra: &[&str]) -> Result<Expression, Diagnostic> {
+    let condition = compile(text, at, |text| Expression::condition(text, step_measures(), extra))?;
+    if !condition.usual().is_empty() {
+        return Err(Diagnostic::error(at.clone(), "usual(…) can't be used in a step")
+            .hint("expect it of the whole journey: usual(duration_seconds)"));
+    }
+    Ok(condition)
 }
 
 fn step_name(name: Spanned<String>) -> Result<String, Diagnostic> {
@@ -210,52 +230,47 @@ fn path_as_written(url: &str) -> &str {
     rest.find('/').map_or("/", |at| &rest[at..]).split('?').next().unwrap_or("/")
 }
 
-fn header_name(name: &str, value: &Spanned<HeaderKey>, has_credentials: bool) -> Result<String, Diagnostic> {
-    let refuse = |message: String| Err(Diagnostic::error(value.at.clone(), message));
-    let Ok(header) = HeaderName::from_bytes(name.as_bytes()) else {
-        return refuse(format!("`{}` is not the name of a header", name.chars().take(40).collect::<String>()));
-    };
-    let header = header.as_str().to_owned();
-    let ours =
-        ["content-length", "transfer-encoding", "connection", "upgrade", "te", "trailer", "expect", "accept-encoding"];
-    if ours.contains(&header.as_str()) {
-        return refuse(format!("header `{header}` is set by the client itself"));
-    }
-    let lets_in = matches!(header.as_str(), "authorization" | "proxy-authorization");
-    if lets_in && has_credentials {
-        return refuse(format!("header `{header}` beside bearer_token or basic"));
-    }
-    if let HeaderValue::Text(text) = &value.value.0
-        && lets_in
-        && text.params().is_empty()
-    {
-        return Err(Diagnostic::error(value.at.clone(), format!("header `{header}` holds a secret in plain text"))
-            .hint("use bearer_token: { env: NAME }, or basic: { user: …, password: { env: NAME } }"));
-    }
-    Ok(header)
-}
-
 fn expectation(said: Spanned<Said>, extra: &[&str]) -> Result<Expect, Diagnostic> {
-    let Spanned { at, value: Said { that, odd, note } } = said;
-    let at = if that.at.file.is_empty() { at } else { that.at };
-    let that = compile(&that.value, &at, |text| Expression::condition(text, step_measures(), extra))?;
-    if !that.usual().is_empty() {
-        return Err(Diagnostic::error(at, "usual(…) can't be used in a step")
-            .hint("expect it of the whole journey: usual(duration_seconds)"));
+    let Spanned { at, value: Said { that, of, odd, note } } = said;
+    let of = Finder::read(of)?;
+    let (text, at) = match (that, &of) {
+        (Some(that), _) if that.at.file.is_empty() => (that.value, at),
+        (Some(that), _) => (that.value, that.at),
+        (None, Some(_)) => (format!("{FOUND} != null"), at),
+        (None, None) => {
+            return Err(Diagnostic::error(at, "the key `that` is missing").hint("add `that: …`"));
+        }
+    };
+    let mut names = extra.to_vec();
+    if of.is_some() {
+        names.extend([FOUND, FOUND_COUNT]);
     }
-    Ok(Expect { that, odd, note, at })
+    let that = condition(&text, &at, &names)?;
+    Ok(Expect { of, that, odd, note, at })
 }
 
-fn capture(name: String, value: Spanned<String>, extra: &[&str], slots: &[String]) -> Result<Capture, Diagnostic> {
-    let refuse = |message: String| Err(Diagnostic::error(value.at.clone(), message));
+fn capture(name: String, value: Spanned<CaptureKey>, extra: &[&str], slots: &[String]) -> Result<Capture, Diagnostic> {
+    let Spanned { at, value } = value;
+    let refuse = |message: String| Err(Diagnostic::error(at.clone(), message));
     if !is_name(&name) || name.len() > 64 {
         return refuse("a capture's name is a letter or underscore, then letters, digits, underscores".to_owned());
     }
     if step_measures().iter().any(|measure| measure.name == name) {
         return refuse(format!("`{name}` is the name of a measure; give the capture another one"));
     }
-    let expression = compile(&value.value, &value.at, |text| Expression::value(text, step_measures(), extra))?;
-    Ok(Capture { fills_slot: slots.contains(&name), name, value: expression, at: value.at })
+    if [FOUND, FOUND_COUNT].contains(&name.as_str()) {
+        return refuse(format!("`{name}` is what an expectation looks for; give the capture another name"));
+    }
+    let value = match value {
+        CaptureKey::Expression(text) => {
+            Wanted::Expression(compile(&text, &at, |text| Expression::value(text, step_measures(), extra))?)
+        }
+        CaptureKey::Found(keys) => match Finder::read(keys)? {
+            Some(finder) => Wanted::Found(finder),
+            None => return refuse("nothing says what is captured: jsonpath, header or regex".to_owned()),
+        },
+    };
+    Ok(Capture { fills_slot: slots.contains(&name), name, value, at })
 }
 
 fn compile(
@@ -281,7 +296,7 @@ fn slots_of(node: &Node) -> Vec<(String, Span)> {
     let mut found = Vec::new();
     if let Shape::Map(entries) = &node.shape {
         for (key, value) in entries {
-            if !matches!(key.text(), Some("expect" | "capture")) {
+            if !matches!(key.text(), Some("expect" | "capture" | "poll")) {
                 find_slots(value, &mut found);
             }
         }
@@ -306,139 +321,4 @@ fn find_slots(node: &Node, found: &mut Vec<(String, Span)>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::yaml::parse;
-
-    fn read(text: &str) -> Result<Vec<Step>, Diagnostic> {
-        steps(&parse("shop.yaml", text).expect("YAML"))
-    }
-
-    #[test]
-    fn a_journey_is_read_with_the_place_of_every_expectation() {
-        let steps = read(
-            r#"- post: "https://shop.example.com/api/cart"
-  name: open a cart
-  headers: { X-Channel: web, X-Try: 1, X-Api-Key: { env: SHOP_KEY } }
-  json: { account: "{{ account }}", lines: [1, { gift: true }] }
-  bearer_token: { file: /run/secrets/shop }
-  expect:
-    - status == 201
-    - that: duration_seconds < 2
-      else: odd
-      note: slow since May
-  capture: { cart: json.id }
-  retry: { attempts: 3, delay: 200ms }
-  timeout: 2s
-  follow_redirects: 0
-- delete: "https://shop.example.com/api/cart/{{ cart }}?by={{ account }}"
-  always: true
-"#,
-        )
-        .unwrap();
-        assert_eq!(steps.len(), 2);
-        let first = &steps[0];
-        assert_eq!((first.label.as_str(), first.attempts, first.follow_redirects), ("open a cart", 3, 0));
-        assert_eq!(first.delay, Duration::from_millis(200));
-        assert_eq!(first.timeout, Some(Duration::from_secs(2)));
-        assert_eq!(first.slots(), ["account"]);
-        assert_eq!(first.secrets().len(), 2);
-        assert_eq!(first.expect[0].at.to_string(), "shop.yaml:7:7");
-        assert_eq!((first.expect[1].at.to_string().as_str(), first.expect[1].odd), ("shop.yaml:8:13", true));
-        assert_eq!(first.expect[1].note.as_deref(), Some("slow since May"));
-        assert!(first.capture[0].fills_slot);
-        assert_eq!(first.capture[0].at.to_string(), "shop.yaml:11:20");
-        let second = &steps[1];
-        assert!(second.always && second.follow_redirects == 10 && second.attempts == 1);
-        assert_eq!(second.label, "DELETE /api/cart/{{ cart }}");
-        assert_eq!(second.slots(), ["cart", "account"]);
-    }
-
-    #[test]
-    fn every_fault_is_shown_at_its_own_place() {
-        let mut wrong = Vec::new();
-        let read_it = "  expect: [ 'body != \"\"' ]\n";
-        for (text, place, message, hint) in [
-            ("get: http://h/", "1:1", "expected a list of steps", "- get:"),
-            ("[]", "1:1", "1 to 50 steps", ""),
-            ("- name: x\n", "1:3", "needs one of get, head", "- get:"),
-            ("- get: http://h/\n  post: http://h/\n", "2:9", "one method", "of its own"),
-            ("- get: ftp://h/\n", "1:8", "not an http or https URL", "write it like"),
-            ("- get: \"http://{{ h }}/\"\n", "1:8", "parameter `h` can't stand in a URL's scheme, host or port", ""),
-            ("- get: http://h/\n  colour: red\n", "2:3", "unknown key `colour`", "known keys"),
-            ("- get: http://h/\n  expct: [x]\n", "2:3", "unknown key `expct`", "`expect`"),
-            ("- get: http://h/\n  expect: [ sttus == 200 ]\n", "2:13", "sttus", "status"),
-            ("- get: http://h/\n  expect: [ 'status == 200 && sttus == 1' ]\n", "2:31", "sttus", "status"),
-            ("- get: http://h/\n  expect: [ { that: statu == 200 } ]\n", "2:21", "statu", "status"),
-            ("- get: http://h/\n  expect: [ usual(duration_seconds) ]\n", "2:13", "usual", "whole journey"),
-            ("- get: http://h/\n  expect: [ 'json.a == \"{{ b }}\"' ]\n", "2:13", "holds no {{ slots }}", "alone"),
-            ("- get: http://h/\n  expect: [ { that: status == 200, else: perhaps } ]\n", "2:42", "perhaps", ""),
-            ("- get: http://h/\n  json: 1\n  form: { a: b }\n", "3:9", "one of json, form and body", ""),
-            ("- get: http://h/\n  headers: { 'a b': x }\n", "2:21", "not the name of a header", ""),
-            ("- get: http://h/\n  headers: { Content-Length: 5 }\n", "2:30", "set by the client", ""),
-            (
-                "- get: http://h/\n  headers: { Authorization: Bearer abc }\n",
-                "2:29",
-                "secret in plain text",
-                "bearer_token",
-            ),
-            ("- get: http://h/\n  headers: { X-A: x, x-a: y }\n", "1:3", "given twice", ""),
-            ("- get: http://h/\n  bearer_token: abc\n", "2:17", "", "env"),
-            ("- get: http://h/\n  basic: { user: 'a:b', password: { env: X } }\n", "2:10", "without a colon", ""),
-            ("- get: http://h/\n  capture: { status: json.x }\n", "2:22", "name of a measure", ""),
-            ("- get: http://h/\n  capture: { 'a-b': json.x }\n", "2:21", "a capture's name", ""),
-            ("- get: http://h/\n  retry: { attempts: 6 }\n", "2:22", "1 to 5 times", ""),
-            ("- get: http://h/\n  retry: { attempts: 2, delay: 5m }\n", "2:32", "at most 60s", ""),
-            ("- get: http://h/\n  timeout: 5\n", "2:12", "no unit", "5s"),
-            ("- get: http://h/\n  timeout: 0s\n", "2:12", "longer than nothing", ""),
-            ("- get: http://h/\n  follow_redirects: 21\n", "2:21", "at most 20", ""),
-            ("- get: http://h/\n  expect: [ status == 200 ]\n", "1:8", "no step looks at what is answered", "`body`"),
-            ("- get: http://h/\n  always: true\n", "1:1", "nothing is tried", ""),
-            (
-                &format!(
-                    "- get: http://h/a/{{{{ cart }}}}\n{read_it}- post: http://h/\n  capture: {{ cart: json.id }}\n"
-                ),
-                "1:19",
-                "`cart` is used before it is captured",
-                "before it",
-            ),
-            (
-                &format!("- get: \"http://h/a/{{{{ cart }}}}\"\n  capture: {{ cart: json.id }}\n{read_it}"),
-                "1:20",
-                "`cart` is used before it is captured",
-                "before it",
-            ),
-            (
-                &format!(
-                    "- get: http://h/\n{read_it}- get: http://h/\n  expect: [ later == 1 ]\n- get: http://h/\n  capture: {{ later: json.id }}\n"
-                ),
-                "4:13",
-                "later",
-                "",
-            ),
-        ] {
-            let error = read(text).expect_err(text);
-            let fits = error.at.to_string() == format!("shop.yaml:{place}")
-                && error.message.contains(message)
-                && error.hint.as_deref().unwrap_or_default().contains(hint);
-            if !fits {
-                wrong.push(format!("{text}wanted {place} `{message}` `{hint}`: {error:?}"));
-            }
-        }
-        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    }
-
-    #[test]
-    fn expectations_see_parameters_and_earlier_captures() {
-        let steps = read(
-            r#"- post: "http://h/x/{{ account }}"
-  expect: [ json.account == account ]
-  capture: { cart: json.id, total: json.total }
-- get: http://h/cart
-  expect: [ json.total == total && json.id == cart ]
-"#,
-        )
-        .unwrap();
-        assert!(!steps[0].capture.iter().any(|capture| capture.fills_slot));
-    }
-}
+mod tests;

@@ -5,14 +5,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::answer::{self, CONTENT, step_measures};
+use super::answer;
 use super::cookies::Jar;
-use super::send::{Letter, Unready, send};
+use super::find::as_one;
+use super::hold::{Absent, absent, condition, found, hold};
+use super::send::send;
 use super::show;
-use super::step::{Capture, Expect, Step};
+use super::step::{Again, Capture, Expect, Poll, Step, Wanted};
 use crate::evidence::Ask;
-use crate::evidence::slots::SlotError;
-use crate::expect::{Held, Usual};
 use crate::model::observation::{Broken, Fault, Observation, Seen, Unknown, UnknownKind};
 use crate::model::params::Params;
 use crate::model::secret::{Redactor, Secret};
@@ -47,6 +47,8 @@ struct Taken {
     status: Option<u16>,
     duration: Duration,
     attempts: u32,
+    /// What it waits for has not come about yet.
+    waits: bool,
     excerpt: String,
     reproduce: Option<String>,
 }
@@ -59,6 +61,7 @@ impl Taken {
             status: None,
             duration: Duration::ZERO,
             attempts: 1,
+            waits: false,
             excerpt: String::new(),
             reproduce: None,
         }
@@ -218,7 +221,7 @@ impl Run<'_> {
     /// Takes a step whatever happened before; what goes wrong is noted.
     async fn clean_up(&mut self, index: usize, step: &Step, until: Instant) -> Option<Taken> {
         let place = self.place(index);
-        if let Some(missing) = step.slots().into_iter().find(|name| self.values.get(name).is_none()) {
+        if let Some(missing) = step.message.params().into_iter().find(|name| self.values.get(name).is_none()) {
             self.notes.push(format!("clean-up {place} was left out: there is no `{missing}`"));
             return None;
         }
@@ -235,32 +238,63 @@ impl Run<'_> {
         Some(taken)
     }
 
-    /// Takes a step as often as it says, until its expectations hold.
+    /// Takes a step as often as it says, until its expectations hold, or until what it waits for has come about.
     async fn take(&mut self, index: usize, step: &Step, until: Instant) -> Taken {
+        let began = Instant::now();
         let mut attempt = 1;
         let mut before = Duration::ZERO;
         loop {
             let mut taken = self.try_once(step, until).await;
             taken.attempts = attempt;
             taken.duration += before;
-            if matches!(taken.end, End::Held | End::Blind(_)) || attempt >= step.attempts {
-                if attempt > 1 {
-                    let place = self.place(index);
-                    let ended = if matches!(taken.end, End::Held) { "held" } else { "did not hold" };
-                    self.notes.push(format!("{place} {ended} at attempt {attempt} of {}", step.attempts));
+            let pause = match &step.again {
+                Again::Retry { attempts, delay } => {
+                    let again = matches!(taken.end, End::Broken(_) | End::Failed(_)) && attempt < *attempts;
+                    again.then_some(*delay)
                 }
+                Again::Poll(poll) => {
+                    let again = taken.waits || matches!(taken.end, End::Failed(_));
+                    (again && began.elapsed() + poll.every < poll.within).then_some(poll.every)
+                }
+            };
+            let Some(pause) = pause else {
+                self.note_attempts(index, step, &taken);
+                return taken;
+            };
+            if Instant::now() + pause >= until {
+                let of = match &step.again {
+                    Again::Retry { attempts, .. } => format!("after {attempt} of {attempts} attempts"),
+                    Again::Poll(poll) => {
+                        let (waited, within) = (show_duration(began.elapsed()), show_duration(poll.within));
+                        format!("after {waited} of the {within} for which it waits")
+                    }
+                };
+                let why = format!("the journey's time ran out {of}");
+                taken.end = End::Blind(Unknown::new(UnknownKind::TimedOut, why));
                 return taken;
             }
-            if Instant::now() + step.delay >= until {
-                taken.end = End::Blind(Unknown::new(
-                    UnknownKind::TimedOut,
-                    format!("the journey's time ran out after {attempt} of {} attempts", step.attempts),
-                ));
-                return taken;
-            }
-            sleep(step.delay).await;
-            before = taken.duration + step.delay;
+            sleep(pause).await;
+            before = taken.duration + pause;
             attempt += 1;
+        }
+    }
+
+    fn note_attempts(&mut self, index: usize, step: &Step, taken: &Taken) {
+        let (place, attempt) = (self.place(index), taken.attempts);
+        let held = if matches!(taken.end, End::Held) { "held" } else { "did not hold" };
+        match &step.again {
+            Again::Retry { attempts, .. } if attempt > 1 => {
+                self.notes.push(format!("{place} {held} at attempt {attempt} of {attempts}"));
+            }
+            Again::Poll(poll) if taken.waits => {
+                let within = show_duration(poll.within);
+                self.notes.push(format!("{place} waited for it in vain for {within}, and asked {attempt} times"));
+            }
+            Again::Poll(_) if attempt > 1 => {
+                let waited = show_duration(taken.duration);
+                self.notes.push(format!("{place} asked {attempt} times in {waited}"));
+            }
+            _ => {}
         }
     }
 
@@ -272,22 +306,16 @@ impl Run<'_> {
                 "the journey's time ran out before it".to_owned(),
             )));
         }
-        let letter = match Letter::write(step, &self.values, self.ask, &self.hidden) {
-            Ok(letter) => letter,
-            Err(error) => {
-                let kind = match &error {
-                    Unready::Slot(SlotError::Missing(_)) => UnknownKind::MissingParam,
-                    _ => UnknownKind::Refused,
-                };
-                return Taken::new(End::Blind(Unknown::new(kind, error.to_string())));
-            }
+        let request = match step.message.write(&self.values, self.ask, &self.hidden) {
+            Ok(request) => request,
+            Err(unready) => return Taken::new(End::Blind(Unknown::new(unready.kind(), unready.to_string()))),
         };
-        let with_cookies = self.jar.header(&letter.url, self.now()).is_some();
-        let reproduce = Some(show::curl(step, &letter, with_cookies));
+        let with_cookies = self.jar.header(&request.url, self.now()).is_some();
+        let reproduce = Some(step.message.curl(&request, &self.values, with_cookies));
         let own = step.timeout.map(|timeout| began + timeout);
         let deadline = own.map_or(until, |own| own.min(until));
         let now = self.now();
-        let sent = send(&letter, step.follow_redirects, &mut self.jar, &self.ask.tools, now, deadline);
+        let sent = send(request, &mut self.jar, &self.ask.tools, now, deadline);
         // The client keeps the deadline itself; this is for the day on which it doesn't.
         let answer = timeout_at(deadline + MARGIN / 2, sent).await;
         // The client's own count leaves out the wait for a turn at the target, which is our doing.
@@ -331,6 +359,12 @@ impl Run<'_> {
         for (name, value) in measures.iter() {
             all.set(name, value.clone());
         }
+        if let Again::Poll(poll) = &step.again
+            && let Some(end) = waits(poll, &all, &measures, response)
+        {
+            let excerpt = show::excerpt(response, |text| self.strike(text));
+            return Taken { waits: true, status: Some(response.status), excerpt, ..Taken::new(end) };
+        }
         let mut broken = Vec::new();
         let mut odd = Vec::new();
         let mut unseen = None;
@@ -344,17 +378,14 @@ impl Run<'_> {
             });
         }
         for expect in &step.expect {
-            let actual = match expect.that.hold(&all, &|_, _| Usual::Unknown { why: "not in a journey".to_owned() }) {
-                Held::True => continue,
-                Held::False { actual } => actual,
-                Held::Unknown { why } => match absent(expect.that.names(), &measures, response) {
-                    Absent::Ours(what) => {
-                        unseen.get_or_insert(what);
-                        continue;
-                    }
-                    Absent::Json => "the body is not JSON".to_owned(),
-                    Absent::No => why,
-                },
+            let actual = match hold(expect, &all, &measures, response) {
+                Ok(()) => continue,
+                Err(Absent::Ours(what)) => {
+                    unseen.get_or_insert(what);
+                    continue;
+                }
+                Err(Absent::Json) => "the body is not JSON".to_owned(),
+                Err(Absent::No(actual)) => actual,
             };
             let list = if expect.odd { &mut odd } else { &mut broken };
             list.push(broken_expectation(expect, actual));
@@ -397,17 +428,25 @@ impl Run<'_> {
                 odd: false,
             }]))
         };
-        let value = match capture.value.evaluate(all) {
+        let shown = capture.value.text();
+        let value = match &capture.value {
+            Wanted::Expression(expression) => {
+                expression.evaluate(all).map_err(|why| absent(expression.names(), why, measures, response))
+            }
+            Wanted::Found(finder) => found(finder, response).map(as_one),
+        };
+        let value = match value {
+            Ok(Value::Null) if matches!(capture.value, Wanted::Found(_)) => {
+                return refuse(format!("{shown} finds nothing"));
+            }
             Ok(value) => value,
-            Err(why) => match absent(capture.value.names(), measures, response) {
-                Absent::Ours(what) => return Err(End::Blind(Unknown::new(UnknownKind::Incomplete, what))),
-                Absent::Json => return refuse("the body is not JSON".to_owned()),
-                Absent::No => return refuse(why),
-            },
+            Err(Absent::Ours(what)) => return Err(End::Blind(Unknown::new(UnknownKind::Incomplete, what))),
+            Err(Absent::Json) => return refuse("the body is not JSON".to_owned()),
+            Err(Absent::No(why)) => return refuse(why),
         };
         let text = match &value {
-            Value::Null => return refuse(format!("{} is null", capture.value.text())),
-            Value::Text(text) if text.is_empty() => return refuse(format!("{} is empty", capture.value.text())),
+            Value::Null => return refuse(format!("{shown} is null")),
+            Value::Text(text) if text.is_empty() => return refuse(format!("{shown} is empty")),
             Value::Text(text) => Some(text.clone()),
             Value::Int(number) => Some(number.to_string()),
             Value::Float(number) if number.is_finite() => Some(number.to_string()),
@@ -416,9 +455,9 @@ impl Run<'_> {
         };
         match text {
             Some(text) if text.len() <= CAPTURE_LIMIT => self.values.set(&capture.name, text, false),
-            Some(_) => return refuse(format!("{} is longer than 8 KiB", capture.value.text())),
+            Some(_) => return refuse(format!("{shown} is longer than 8 KiB")),
             None if capture.fills_slot => {
-                return refuse(format!("{} is {}, which fits no slot", capture.value.text(), value.show(40)));
+                return refuse(format!("{shown} is {}, which fits no slot", value.show(40)));
             }
             None => {}
         }
@@ -427,39 +466,20 @@ impl Run<'_> {
     }
 }
 
-/// Why an expression could not be evaluated.
-enum Absent {
-    /// Every measure was there.
-    No,
-    /// The service answered something else than JSON: that is the service's doing.
-    Json,
-    /// We didn't read it, or it isn't to be had of such an exchange.
-    Ours(String),
-}
-
-fn absent(names: &[String], measures: &Measures, response: &Response) -> Absent {
-    let missing = |name: &str| step_measures().iter().any(|m| m.name == name) && measures.get(name).is_none();
-    let missing: Vec<&str> = names.iter().map(String::as_str).filter(|name| missing(name)).collect();
-    let of_body = |name: &str| CONTENT.contains(&name) || name == "body_bytes";
-    match missing.first() {
-        None => Absent::No,
-        Some(name) if response.truncated && of_body(name) => Absent::Ours(match &response.unread_coding {
-            Some(coding) => format!("the body is packed as {coding}, which is not understood here"),
-            None => "the body is longer than is read".to_owned(),
-        }),
-        Some(_) if missing.iter().all(|name| *name == "json") => Absent::Json,
-        Some(name) => Absent::Ours(format!("there is no {name} of this exchange")),
-    }
+/// That what is waited for has not come about; `None` where it has.
+fn waits(poll: &Poll, all: &Measures, measures: &Measures, response: &Response) -> Option<End> {
+    let actual = match condition(&poll.until, all, measures, response) {
+        Ok(()) => return None,
+        Err(Absent::Ours(what)) => return Some(End::Blind(Unknown::new(UnknownKind::Incomplete, what))),
+        Err(Absent::Json) => "the body is not JSON".to_owned(),
+        Err(Absent::No(actual)) => actual,
+    };
+    let that = format!("until {}", poll.until.text());
+    Some(End::Broken(vec![Broken { that, actual, at: poll.at.to_string(), note: None, odd: false }]))
 }
 
 fn broken_expectation(expect: &Expect, actual: String) -> Broken {
-    Broken {
-        that: expect.that.text().to_owned(),
-        actual,
-        at: expect.at.to_string(),
-        note: expect.note.clone(),
-        odd: expect.odd,
-    }
+    Broken { that: expect.text(), actual, at: expect.at.to_string(), note: expect.note.clone(), odd: expect.odd }
 }
 
 /// What is kept of each step: its name, its status, how long it took.

@@ -2,11 +2,9 @@
 
 use std::time::Duration;
 
-use http::Method;
-
-use crate::evidence::slots::{BodyTemplate, FormTemplate, JsonTemplate, TextTemplate, UrlTemplate};
+use super::find::Finder;
+use crate::evidence::message::Message;
 use crate::expect::Expression;
-use crate::model::secret::SecretRef;
 use crate::model::source::Span;
 
 #[derive(Debug)]
@@ -14,49 +12,42 @@ pub struct Step {
     pub name: Option<String>,
     /// The name, or method and path as written.
     pub label: String,
-    pub method: Method,
-    pub url: UrlTemplate,
-    /// Names are valid and in lower case.
-    pub headers: Vec<(String, HeaderValue)>,
-    pub body: Body,
-    pub credentials: Option<Credentials>,
+    pub message: Message,
     pub expect: Vec<Expect>,
     pub capture: Vec<Capture>,
     /// Taken whatever happened before; its own failure is noted and not bad.
     pub always: bool,
-    /// At least 1.
-    pub attempts: u32,
-    /// Between two attempts.
-    pub delay: Duration,
+    pub again: Again,
     pub timeout: Option<Duration>,
-    pub follow_redirects: u8,
     /// Where its URL is written.
     pub at: Span,
 }
 
+/// When a step is taken once more.
 #[derive(Debug)]
-pub enum HeaderValue {
-    Text(TextTemplate),
-    Secret(SecretRef),
+pub enum Again {
+    /// Until its expectations hold: `attempts` times at most, from 1, with `delay` between them.
+    Retry { attempts: u32, delay: Duration },
+    /// Until the answer is the one that is waited for; only then the expectations are held against it.
+    Poll(Poll),
 }
 
+/// Waiting for something that takes its time.
 #[derive(Debug)]
-pub enum Body {
-    None,
-    Json(JsonTemplate),
-    Form(FormTemplate),
-    Text(BodyTemplate),
-}
-
-#[derive(Debug)]
-pub enum Credentials {
-    Bearer(SecretRef),
-    Basic { user: String, password: SecretRef },
+pub struct Poll {
+    pub until: Expression,
+    /// Between two requests.
+    pub every: Duration,
+    /// No request is begun after this time.
+    pub within: Duration,
+    pub at: Span,
 }
 
 /// What must hold of the step's answer.
 #[derive(Debug)]
 pub struct Expect {
+    /// What is looked for in the answer; the expression then sees it as `found` and `found_count`.
+    pub of: Option<Finder>,
     pub that: Expression,
     /// A broken one is odd: it is told, and the journey goes on.
     pub odd: bool,
@@ -64,56 +55,39 @@ pub struct Expect {
     pub at: Span,
 }
 
+impl Expect {
+    /// As people read it.
+    pub fn text(&self) -> String {
+        match &self.of {
+            Some(finder) => format!("{}: {}", finder.text(), self.that.text()),
+            None => self.that.text().to_owned(),
+        }
+    }
+}
+
 /// What is kept of the step's answer for the steps after it.
 #[derive(Debug)]
 pub struct Capture {
     pub name: String,
-    pub value: Expression,
+    pub value: Wanted,
     /// A later slot wants it, so it must be one word of text, a number, true or false.
     pub fills_slot: bool,
     pub at: Span,
 }
 
-impl Step {
-    /// The names in the step's slots, in the order of their first use.
-    pub fn slots(&self) -> Vec<String> {
-        let mut names = self.url.params();
-        for (_, value) in &self.headers {
-            if let HeaderValue::Text(text) = value {
-                names.extend(text.params());
-            }
-        }
-        match &self.body {
-            Body::None => {}
-            Body::Json(json) => names.extend(json.params()),
-            Body::Form(form) => names.extend(form.params()),
-            Body::Text(text) => names.extend(text.params()),
-        }
-        let mut unique: Vec<String> = Vec::new();
-        for name in names {
-            if !unique.contains(&name) {
-                unique.push(name);
-            }
-        }
-        unique
-    }
-
-    pub fn secrets(&self) -> Vec<SecretRef> {
-        let mut secrets: Vec<SecretRef> = match &self.credentials {
-            Some(Credentials::Bearer(secret) | Credentials::Basic { password: secret, .. }) => vec![secret.clone()],
-            None => Vec::new(),
-        };
-        secrets.extend(self.headers.iter().filter_map(|(_, value)| match value {
-            HeaderValue::Secret(secret) => Some(secret.clone()),
-            HeaderValue::Text(_) => None,
-        }));
-        secrets
-    }
+/// How a value is got out of an answer.
+#[derive(Debug)]
+pub enum Wanted {
+    Expression(Expression),
+    Found(Finder),
 }
 
-/// True for a header whose value lets somebody in: its value is never shown.
-pub fn is_sensitive(header: &str) -> bool {
-    ["auth", "cookie", "token", "secret", "session", "api-key", "apikey", "password"]
-        .iter()
-        .any(|part| header.contains(part))
+impl Wanted {
+    /// As it is written.
+    pub fn text(&self) -> String {
+        match self {
+            Wanted::Expression(expression) => expression.text().to_owned(),
+            Wanted::Found(finder) => finder.text(),
+        }
+    }
 }

@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 mod answers;
+mod found;
 mod time;
 mod wire;
 

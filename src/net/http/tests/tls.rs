@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use rcgen::date_time_ymd;
 
 use super::*;
+use crate::model::secret::Secret;
 use crate::net::scripted::{Authority, Identity, Server, self_signed};
+use crate::net::tls::ClientIdentity;
 
 async fn ask(server: &Server, host: &str, tls: TlsOptions) -> Result<Response, Failure> {
     let url = Url::parse(&format!("https://{host}:{}/?q=s3cret", server.address.port())).unwrap();
@@ -147,4 +149,68 @@ async fn http2_is_spoken_where_it_is_offered() {
     assert_eq!(response.version, http::Version::HTTP_2);
     assert_eq!(response.body, "HTTP/2.0 1");
     assert!(response.timings.first_byte.is_some());
+}
+
+fn as_client(identity: &Identity, ca: PathBuf) -> TlsOptions {
+    let (certificate, key) = identity.pem();
+    let client = ClientIdentity::new((certificate, "client.pem".into()), (Secret::new(key), "client-key.pem".into()));
+    TlsOptions { identity: Some(Arc::new(client)), ..trusting(ca) }
+}
+
+#[tokio::test]
+async fn a_client_certificate_is_shown_to_a_server_that_asks_for_one() {
+    let authority = Authority::new();
+    let acceptor = authority.issue(&["localhost"], |_| {}).acceptor_for(&authority);
+    let server = crate::net::scripted::serve(acceptor).await;
+    let known = authority.issue(&["houston"], |_| {});
+    let response = ask(&server, "localhost", as_client(&known, authority.pem())).await.unwrap();
+    assert_eq!(response.body, "hello");
+
+    let without = ask(&server, "localhost", trusting(authority.pem())).await.unwrap_err();
+    assert_eq!(without.reason, Reason::Service);
+    assert_eq!(without.what, "the server wants a client certificate, and none was sent");
+    let stranger = ask(&server, "localhost", as_client(&self_signed(&["houston"]), authority.pem())).await.unwrap_err();
+    assert_eq!(stranger.reason, Reason::Service);
+    assert!(stranger.what.starts_with("the server broke off the TLS handshake: "), "{stranger:?}");
+}
+
+#[tokio::test]
+async fn a_client_certificate_that_cannot_be_used_is_our_own_trouble() {
+    let authority = Authority::new();
+    let server = authority.issue(&["localhost"], |_| {}).serve().await;
+    let (certificate, key) = authority.issue(&["houston"], |_| {}).pem();
+    let (_, other) = authority.issue(&["houston"], |_| {}).pem();
+    for (certificate, key, what) in [
+        ("nonsense", key.as_str(), "the client certificate (client.pem) holds no certificate in PEM"),
+        (&*certificate, "s3cret nonsense", "the client key (client-key.pem) holds no private key in PEM"),
+        (
+            &*certificate,
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nczNjcmV0\n-----END ENCRYPTED PRIVATE KEY-----\n",
+            "the client key (client-key.pem) is locked with a passphrase",
+        ),
+        (&*certificate, &*other, "the client key (client-key.pem) is not that of the client certificate (client.pem)"),
+    ] {
+        let client = ClientIdentity::new(
+            (certificate.to_owned(), "client.pem".into()),
+            (Secret::new(key.to_owned()), "client-key.pem".into()),
+        );
+        let tls = TlsOptions { identity: Some(Arc::new(client)), ..trusting(authority.pem()) };
+        assert!(!format!("{tls:?}").contains("s3cret"));
+        let failure = ask(&server, "localhost", tls).await.unwrap_err();
+        assert_eq!((failure.reason, failure.what.as_str()), (Reason::Ours, what));
+    }
+}
+
+#[tokio::test]
+async fn one_configuration_is_made_for_each_certificate_and_used_again() {
+    let authority = Authority::new();
+    let server = authority.issue(&["localhost"], |_| {}).serve().await;
+    let url = Url::parse(&format!("https://localhost:{}/", server.address.port())).unwrap();
+    let client = client();
+    let (one, two) = (authority.issue(&["one"], |_| {}), authority.issue(&["two"], |_| {}));
+    for identity in [&one, &two, &one, &one, &two] {
+        let tls = Arc::new(as_client(identity, authority.pem()));
+        assert!(client.send(Request { tls, ..Request::get(url.clone(), soon()) }).await.is_ok());
+    }
+    assert_eq!(client.tls().made(), 2);
 }

@@ -47,7 +47,8 @@ async fn an_error_with_status_200_is_found_and_the_cart_is_dropped_all_the_same(
     assert_eq!(observation.notes, ["step 3 of 5 (pay) failed; 1 more not taken"]);
     assert!(observation.excerpt.unwrap().contains("card declined"));
     let again = observation.reproduce.unwrap();
-    assert_eq!(again, format!("curl -sS -X POST -H \"cookie: $COOKIE\" {}/api/cart/c%2F2%20x/pay", server.url));
+    let line = "curl -sS -i -X POST -H \"cookie: $COOKIE\" -L --max-redirs 10";
+    assert_eq!(again, format!("{line} {}/api/cart/c%2F2%20x/pay", server.url));
 }
 
 #[tokio::test]

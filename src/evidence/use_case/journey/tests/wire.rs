@@ -217,9 +217,9 @@ async fn secrets_that_are_echoed_are_struck_out_and_the_line_to_repeat_it_names_
     assert_eq!(
         observation.reproduce.unwrap(),
         format!(
-            "curl -sS -X POST -H 'x-plain: it'\\''s mine' -H 'content-type: application/json' \
+            "curl -sS -i -H 'x-plain: it'\\''s mine' -H 'content-type: application/json' \
              -H \"authorization: Bearer ${{token}}\" -H \"x-api-key: $SHOP_TOKEN\" -H \"cookie: $COOKIE\" \
-             --data-raw '{{\"account\":\"ac'\\''me\"}}' '{}/pay?for=ac%27me'",
+             --data-raw '{{\"account\":\"ac'\\''me\"}}' -L --max-redirs 10 '{}/pay?for=ac%27me'",
             server.url
         )
     );
