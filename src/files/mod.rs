@@ -11,6 +11,7 @@ pub mod lines;
 pub mod listing;
 pub mod packed;
 pub mod rotation;
+pub mod kept;
 pub mod scan;
 pub mod timestamp;
 pub mod window;

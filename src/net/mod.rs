@@ -20,6 +20,7 @@ pub mod prometheus;
 pub mod system;
 pub mod tcp;
 pub mod tls;
+pub mod webdriver;
 pub mod websocket;
 
 #[cfg(test)]

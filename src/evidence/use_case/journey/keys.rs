@@ -7,10 +7,10 @@ use schemars::JsonSchema;
 use serde::de::{self, MapAccess, Visitor, value::MapAccessDeserializer};
 use serde::{Deserialize, Deserializer};
 
+use super::super::expectation::Said;
 use super::step::HeaderValue;
 use crate::evidence::slots::{BodyTemplate, FormTemplate, JsonTemplate, TextTemplate, UrlTemplate};
 use crate::model::secret::SecretRef;
-use crate::model::source::Span;
 use crate::model::units;
 use crate::yaml::Spanned;
 
@@ -99,64 +99,5 @@ impl JsonSchema for HeaderKey {
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
         let secret = generator.subschema_for::<SecretRef>();
         schemars::json_schema!({ "anyOf": [{ "type": "string" }, { "type": "integer" }, secret] })
-    }
-}
-
-/// An expectation: the expression alone, or with what a broken one is and a note.
-#[derive(Debug)]
-pub struct Said {
-    pub that: Spanned<String>,
-    pub odd: bool,
-    pub note: Option<String>,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-struct SaidKeys {
-    that: Spanned<String>,
-    #[serde(rename = "else")]
-    otherwise: Option<Otherwise>,
-    note: Option<String>,
-}
-
-#[derive(Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-enum Otherwise {
-    Odd,
-    Bad,
-}
-
-impl<'de> Deserialize<'de> for Said {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct SaidVisitor;
-        impl<'de> Visitor<'de> for SaidVisitor {
-            type Value = Said;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an expectation, like `status == 200`")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Said, E> {
-                // The place of the whole is the place of the expression; the reader of the step puts it in.
-                let at = Span::file("");
-                Ok(Said { that: Spanned { at, value: text.to_owned() }, odd: false, note: None })
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Said, A::Error> {
-                let keys = SaidKeys::deserialize(MapAccessDeserializer::new(map))?;
-                Ok(Said { that: keys.that, odd: matches!(keys.otherwise, Some(Otherwise::Odd)), note: keys.note })
-            }
-        }
-        deserializer.deserialize_any(SaidVisitor)
-    }
-}
-
-impl JsonSchema for Said {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "StepExpectation".into()
-    }
-    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        let keys = generator.subschema_for::<SaidKeys>();
-        schemars::json_schema!({ "anyOf": [{ "type": "string" }, keys] })
     }
 }

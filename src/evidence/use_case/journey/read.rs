@@ -5,14 +5,15 @@ use std::time::Duration;
 use http::{HeaderName, Method};
 
 use super::answer::{CONTENT, step_measures};
-use super::keys::{Basic, HeaderKey, Keys, Retry, Said};
-use super::step::{Body, Capture, Credentials, Expect, HeaderValue, Step};
-use crate::evidence::slots::{UrlTemplate, names_in, without_slots};
-use crate::expect::{Expression, Refused};
+use super::super::expectation::{compile, expectation, find_slots, step_name};
+use super::keys::{Basic, HeaderKey, Keys, Retry};
+use super::step::{Body, Capture, Credentials, HeaderValue, Step};
+use crate::evidence::slots::UrlTemplate;
+use crate::expect::Expression;
 use crate::model::encode::is_unprintable;
 use crate::model::params::is_name;
 use crate::model::source::{Diagnostic, Span};
-use crate::yaml::{Node, Shape, Spanned, inside};
+use crate::yaml::{Node, Shape, Spanned};
 
 /// The most steps of a journey.
 const STEPS_LIMIT: usize = 50;
@@ -147,7 +148,7 @@ fn step(keys: Keys, node: &Node, known: &[String], slots: &[String]) -> Result<S
     }
 
     let extra: Vec<&str> = known.iter().map(String::as_str).collect();
-    let expect = keys.expect.into_iter().map(|said| expectation(said, &extra)).collect::<Result<_, _>>()?;
+    let expect = keys.expect.into_iter().map(|said| expectation(said, step_measures(), &extra)).collect::<Result<_, _>>()?;
     let capture =
         keys.capture.into_iter().map(|(name, value)| capture(name, value, &extra, slots)).collect::<Result<_, _>>()?;
 
@@ -196,14 +197,6 @@ fn step(keys: Keys, node: &Node, known: &[String], slots: &[String]) -> Result<S
     })
 }
 
-fn step_name(name: Spanned<String>) -> Result<String, Diagnostic> {
-    let plain = !name.value.trim().is_empty() && name.value.len() <= 80 && !name.value.chars().any(is_unprintable);
-    if !plain || name.value.contains("{{") {
-        return Err(Diagnostic::error(name.at, "a step's name is 1 to 80 bytes of plain text"));
-    }
-    Ok(name.value)
-}
-
 /// The path of a URL as it is written, slots and all.
 fn path_as_written(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -235,17 +228,6 @@ fn header_name(name: &str, value: &Spanned<HeaderKey>, has_credentials: bool) ->
     Ok(header)
 }
 
-fn expectation(said: Spanned<Said>, extra: &[&str]) -> Result<Expect, Diagnostic> {
-    let Spanned { at, value: Said { that, odd, note } } = said;
-    let at = if that.at.file.is_empty() { at } else { that.at };
-    let that = compile(&that.value, &at, |text| Expression::condition(text, step_measures(), extra))?;
-    if !that.usual().is_empty() {
-        return Err(Diagnostic::error(at, "usual(…) can't be used in a step")
-            .hint("expect it of the whole journey: usual(duration_seconds)"));
-    }
-    Ok(Expect { that, odd, note, at })
-}
-
 fn capture(name: String, value: Spanned<String>, extra: &[&str], slots: &[String]) -> Result<Capture, Diagnostic> {
     let refuse = |message: String| Err(Diagnostic::error(value.at.clone(), message));
     if !is_name(&name) || name.len() > 64 {
@@ -256,24 +238,6 @@ fn capture(name: String, value: Spanned<String>, extra: &[&str], slots: &[String
     }
     let expression = compile(&value.value, &value.at, |text| Expression::value(text, step_measures(), extra))?;
     Ok(Capture { fills_slot: slots.contains(&name), name, value: expression, at: value.at })
-}
-
-fn compile(
-    text: &str,
-    at: &Span,
-    read: impl Fn(&str) -> Result<Expression, Refused>,
-) -> Result<Expression, Diagnostic> {
-    if without_slots(text).is_err() {
-        return Err(Diagnostic::error(at.clone(), "an expression holds no {{ slots }}")
-            .hint("write the name of the parameter or capture alone"));
-    }
-    read(text).map_err(|refused| {
-        let diagnostic = Diagnostic::error(inside(at, text, refused.offset, refused.length), refused.message);
-        match refused.hint {
-            Some(hint) => diagnostic.hint(hint),
-            None => diagnostic,
-        }
-    })
 }
 
 /// Every slot of a step with its place.
@@ -287,22 +251,6 @@ fn slots_of(node: &Node) -> Vec<(String, Span)> {
         }
     }
     found
-}
-
-fn find_slots(node: &Node, found: &mut Vec<(String, Span)>) {
-    match &node.shape {
-        Shape::Null => {}
-        Shape::Scalar { text, .. } => {
-            for name in names_in(text) {
-                let start = text.match_indices("{{").find(|(at, _)| text[at + 2..].trim_start().starts_with(&name));
-                let offset = start.map_or(0, |(at, _)| text[..at].chars().count());
-                let length = name.chars().count() + 6;
-                found.push((name, inside(&node.span, text, offset, length)));
-            }
-        }
-        Shape::List(items) => items.iter().for_each(|item| find_slots(item, found)),
-        Shape::Map(entries) => entries.iter().for_each(|(_, value)| find_slots(value, found)),
-    }
 }
 
 #[cfg(test)]

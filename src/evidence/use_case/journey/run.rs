@@ -9,7 +9,7 @@ use super::answer::{self, CONTENT, step_measures};
 use super::cookies::Jar;
 use super::send::{Letter, Unready, send};
 use super::show;
-use super::step::{Capture, Expect, Step};
+use super::step::{Capture, Step};
 use crate::evidence::Ask;
 use crate::evidence::slots::SlotError;
 use crate::expect::{Held, Usual};
@@ -357,7 +357,7 @@ impl Run<'_> {
                 },
             };
             let list = if expect.odd { &mut odd } else { &mut broken };
-            list.push(broken_expectation(expect, actual));
+            list.push(expect.broken(actual));
         }
         // Captured even where an expectation is broken, for the clean-up: what isn't there is told only where nothing
         // else is wrong, since an answer that is wrong altogether lacks it, too.
@@ -449,16 +449,6 @@ fn absent(names: &[String], measures: &Measures, response: &Response) -> Absent 
         }),
         Some(_) if missing.iter().all(|name| *name == "json") => Absent::Json,
         Some(name) => Absent::Ours(format!("there is no {name} of this exchange")),
-    }
-}
-
-fn broken_expectation(expect: &Expect, actual: String) -> Broken {
-    Broken {
-        that: expect.that.text().to_owned(),
-        actual,
-        at: expect.at.to_string(),
-        note: expect.note.clone(),
-        odd: expect.odd,
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 
+use super::super::expectation::Expect;
 use crate::evidence::slots::{BodyTemplate, FormTemplate, JsonTemplate, TextTemplate, UrlTemplate};
 use crate::expect::Expression;
 use crate::model::secret::SecretRef;
@@ -52,16 +53,6 @@ pub enum Body {
 pub enum Credentials {
     Bearer(SecretRef),
     Basic { user: String, password: SecretRef },
-}
-
-/// What must hold of the step's answer.
-#[derive(Debug)]
-pub struct Expect {
-    pub that: Expression,
-    /// A broken one is odd: it is told, and the journey goes on.
-    pub odd: bool,
-    pub note: Option<String>,
-    pub at: Span,
 }
 
 /// What is kept of the step's answer for the steps after it.
