@@ -11,7 +11,7 @@ use url::Host;
 
 use super::budget::{Budget, Budgets, Turn};
 use super::dns::{Resolver, Unresolved};
-use super::guard::{Guard, Reach};
+use super::guard::{Denied, Guard, Reach};
 use super::http::{Failure, IpVersion, Reason};
 use super::progress::{Progress, Stage};
 
@@ -52,13 +52,24 @@ impl Dialer {
         target: &Target<'_>,
         progress: &mut Progress,
     ) -> Result<(Turn, Vec<SocketAddr>), Failure> {
-        progress.enter(Stage::Turn);
-        self.guard
-            .check_host(&target.host, target.port, target.reach)
-            .map_err(|denied| progress.fail(Reason::Guard, denied.to_string()))?;
-        let host = target.host.to_string();
-        let turn = self.budgets.turn(&host, target.port, target.budget).await;
+        self.nameable(target, progress).map_err(|denied| progress.fail(Reason::Guard, denied.to_string()))?;
+        let turn = self.budgets.turn(&target.host.to_string(), target.port, target.budget).await;
+        Ok((turn, self.addresses(target, progress).await?))
+    }
 
+    /// Judges the host as it is written. Leaves `progress` in [`Stage::Turn`].
+    pub(super) fn nameable(&self, target: &Target<'_>, progress: &mut Progress) -> Result<(), Denied> {
+        progress.enter(Stage::Turn);
+        self.guard.check_host(&target.host, target.port, target.reach)
+    }
+
+    /// Resolves and judges, for whoever has a turn: at least one address. Leaves `progress` in [`Stage::Connect`].
+    pub(super) async fn addresses(
+        &self,
+        target: &Target<'_>,
+        progress: &mut Progress,
+    ) -> Result<Vec<SocketAddr>, Failure> {
+        let host = target.host.to_string();
         progress.enter(Stage::Resolve);
         let addresses = self.resolver.addresses(&host, target.ip).await.map_err(|unresolved| match unresolved {
             Unresolved::NoAddress(what) => progress.fail(Reason::Service, what),
@@ -80,13 +91,23 @@ impl Dialer {
             let what = if why.starts_with(&host) { why } else { format!("{host}: {why}") };
             return Err(progress.fail(Reason::Guard, what));
         }
-        Ok((turn, judged))
+        Ok(judged)
     }
 
     /// Waits for a turn, resolves, judges, connects. Leaves `progress` in [`Stage::Connect`].
     pub(super) async fn connect(&self, target: &Target<'_>, progress: &mut Progress) -> Result<Connected, Failure> {
         let (turn, judged) = self.judged(target, progress).await?;
-        let (stream, peer) = first_of(&judged).await.map_err(|error| {
+        let (stream, peer) = self.open(&judged, progress).await?;
+        Ok(Connected { stream, peer, turn })
+    }
+
+    /// Connects to the first of these judged addresses that takes it.
+    pub(super) async fn open(
+        &self,
+        judged: &[SocketAddr],
+        progress: &mut Progress,
+    ) -> Result<(TcpStream, SocketAddr), Failure> {
+        let (stream, peer) = first_of(judged).await.map_err(|error| {
             let (reason, what) = connect_error(&error);
             progress.fail(reason, what)
         })?;
@@ -98,7 +119,7 @@ impl Dialer {
         }
         // Small requests must not wait for an acknowledgement; without it the probe is only slower.
         let _ = stream.set_nodelay(true);
-        Ok(Connected { stream, peer, turn })
+        Ok((stream, peer))
     }
 }
 

@@ -17,6 +17,7 @@ pub mod loki;
 pub mod postgres;
 pub mod process;
 pub mod prometheus;
+pub mod proxy;
 pub mod system;
 pub mod tcp;
 pub mod tls;
