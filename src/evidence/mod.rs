@@ -60,6 +60,7 @@ pub static KINDS: &[&Kind] = &[
     &traffic::traffic::KIND,
     &traffic::interface::KIND,
     &use_case::journey::KIND,
+    &use_case::browser::KIND,
     &use_case::script::KIND,
 ];
 

@@ -40,7 +40,7 @@ impl Kept {
         self.make_ready()?;
         self.let_go(now);
         let mut random = [0_u8; 4];
-        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
         let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' };
         let stem: String = check.chars().take(STEM).map(plain).collect();
         let name = format!("{}-{stem}-{:08x}.{extension}", now.strftime("%Y%m%dT%H%M%SZ"), u32::from_be_bytes(random));
@@ -84,8 +84,11 @@ impl Kept {
     /// Names begin with their time, so that their order is their age's.
     fn let_go(&self, now: Timestamp) {
         let Ok(entries) = fs::read_dir(&self.directory) else { return };
-        let mut names: Vec<String> =
-            entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).filter(|n| is_kept_name(n)).collect();
+        let mut names: Vec<String> = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().into_string().ok())
+            .filter(|n| is_kept_name(n))
+            .collect();
         names.sort_unstable();
         let oldest = now.checked_sub(AGE).unwrap_or(now).strftime("%Y%m%dT%H%M%SZ").to_string();
         let too_many = (names.len() + 1).saturating_sub(FILES);
@@ -102,7 +105,11 @@ const NO_LINK: i32 = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
 /// True for a name that [`Kept::put`] gives, and so for nothing that leads elsewhere.
 pub fn is_kept_name(name: &str) -> bool {
     let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'));
-    plain && name.len() < 128 && name.starts_with("20") && name.matches('.').count() == 1 && name.get(15..17) == Some("Z-")
+    plain
+        && name.len() < 128
+        && name.starts_with("20")
+        && name.matches('.').count() == 1
+        && name.get(15..17) == Some("Z-")
 }
 
 /// The name of a kept file, by its path.
@@ -145,7 +152,8 @@ mod tests {
     fn nothing_else_is_read_or_written() {
         let place = tempfile::tempdir().unwrap();
         let kept = Kept::new(place.path().join("a"));
-        for name in ["../../etc/passwd", "/etc/passwd", "", ".", "20261122T101500Z-a.b.png", "20261122T101500Z-a/b.png"] {
+        for name in ["../../etc/passwd", "/etc/passwd", "", ".", "20261122T101500Z-a.b.png", "20261122T101500Z-a/b.png"]
+        {
             assert!(kept.read(name).is_err(), "{name}");
         }
         let now: Timestamp = "2026-11-22T10:15:00Z".parse().unwrap();

@@ -154,13 +154,6 @@ impl Session {
         Ok(shown.as_bool().unwrap_or(false))
     }
 
-    /// # Errors
-    /// As every command.
-    pub async fn is_enabled(&self, element: &Element, deadline: Instant) -> Result<bool, WebDriverError> {
-        let enabled = self.get(&format!("element/{}/enabled", element.0), ANSWER, deadline).await?;
-        Ok(enabled.as_bool().unwrap_or(false))
-    }
-
     /// A property of the element's object, such as `type`; empty where it has none that is text.
     ///
     /// # Errors
@@ -348,7 +341,9 @@ mod tests {
         ] {
             assert_eq!(read(success, body.as_bytes()), expected, "{body}");
         }
-        for (success, body) in [(true, "{}"), (true, "<html>"), (false, r#"{"value":"gone"}"#), (false, ""), (true, "[]")] {
+        for (success, body) in
+            [(true, "{}"), (true, "<html>"), (false, r#"{"value":"gone"}"#), (false, ""), (true, "[]")]
+        {
             assert!(matches!(read(success, body.as_bytes()), Err(WebDriverError::Broken(_))), "{body}");
         }
     }
@@ -381,11 +376,16 @@ mod tests {
         assert_eq!(asked(port, soon()).await, Err(WebDriverError::TimedOut));
         let long = format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(5000));
         assert_eq!(asked(driver(long).await, later()).await, Err(WebDriverError::TooLong(1000)));
-        for garbage in ["HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n", "SSH-2.0\r\n", "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"] {
+        for garbage in [
+            "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n",
+            "SSH-2.0\r\n",
+            "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}",
+        ] {
             let seen = asked(driver(garbage).await, later()).await;
             assert!(matches!(seen, Err(WebDriverError::Broken(_))), "{garbage}: {seen:?}");
         }
-        let hostile = "HTTP/1.1 200 OK\r\ncontent-length: 44\r\n\r\n{\"value\":{\"sessionId\":\"../../../etc/passwd\"}}";
+        let hostile =
+            "HTTP/1.1 200 OK\r\ncontent-length: 44\r\n\r\n{\"value\":{\"sessionId\":\"../../../etc/passwd\"}}";
         let opened = Session::open(driver(hostile).await, "", json!({}), later()).await;
         assert!(matches!(opened, Err(WebDriverError::Broken(_))), "{opened:?}");
     }

@@ -66,7 +66,8 @@ pub async fn serve<T>(
     let Ok(Some(found)) = greeted else {
         let why = if greeted.is_err() { "it wasn't ready in time" } else { "it ended before it was ready" };
         let mut complaint = Vec::new();
-        let _ = timeout_at(deadline.min(Instant::now() + WATCH), super::capped(Some(err_pipe), &mut complaint, 400)).await;
+        let _ =
+            timeout_at(deadline.min(Instant::now() + WATCH), super::capped(Some(err_pipe), &mut complaint, 400)).await;
         let complaint = String::from_utf8_lossy(&complaint);
         let complaint = complaint.trim();
         let why = if complaint.is_empty() { why.to_owned() } else { format!("{why}: {complaint}") };

@@ -115,11 +115,11 @@ impl Browser {
             file: FILE,
             open_files: OPEN_FILES,
         };
-        let args = vec!["--port=0".to_owned(), format!("--url-base={base}"), "--log-level=OFF".to_owned()];
+        let args = vec!["--port=0".to_owned(), format!("--url-base={base}")];
         let program = Program { path: driver, called: None, args, env: Vec::new() };
         let (service, port) =
             process::serve(&program, bounds, MEMORY, settings.deadline, port).await.map_err(|not_run| {
-                let NotRun::Refused { why, .. } | NotRun::Failed { why, .. } = not_run;
+                let (NotRun::Refused { why, .. } | NotRun::Failed { why, .. }) = not_run;
                 NotStarted::Failed(format!("chromedriver: {why}"))
             })?;
         let opened = Session::open(port, &base, capabilities(&settings), settings.deadline).await;
@@ -212,7 +212,8 @@ mod tests {
 
     #[test]
     fn the_driver_s_greeting_tells_its_port() {
-        let greeting = "Starting ChromeDriver 156.0.8078.79 (a21ce95c) on port 0\nOnly local connections are allowed.\n";
+        let greeting =
+            "Starting ChromeDriver 156.0.8078.79 (a21ce95c) on port 0\nOnly local connections are allowed.\n";
         let done = format!("{greeting}ChromeDriver was started successfully on port 36235.\n");
         for (printed, expected) in [
             (done.as_str(), Some(36235)),

@@ -338,7 +338,10 @@ mod tests {
         assert_eq!(steps.len(), 10);
         let labels: Vec<&str> = steps.iter().map(|step| step.label.as_str()).collect();
         assert_eq!(labels[1..4], ["fill: #user", "the password", "select: #size"]);
-        assert_eq!((steps[1].at.to_string(), steps[2].at.to_string()), ("shop.yaml:3:9".into(), "shop.yaml:6:9".into()));
+        assert_eq!(
+            (steps[1].at.to_string(), steps[2].at.to_string()),
+            ("shop.yaml:3:9".into(), "shop.yaml:6:9".into())
+        );
         assert_eq!(steps[7].expect[1].at.to_string(), "shop.yaml:20:13");
         assert!(matches!(&steps[2].act, Act::Fill(_, Text::Secret(_))) && steps[2].secret().is_some());
         assert!(matches!(steps[8].act, Act::Wait) && steps[9].always);

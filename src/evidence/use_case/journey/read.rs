@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use http::{HeaderName, Method};
 
-use super::answer::{CONTENT, step_measures};
 use super::super::expectation::{compile, expectation, find_slots, step_name};
+use super::answer::{CONTENT, step_measures};
 use super::keys::{Basic, HeaderKey, Keys, Retry};
 use super::step::{Body, Capture, Credentials, HeaderValue, Step};
 use crate::evidence::slots::UrlTemplate;
@@ -148,7 +148,8 @@ fn step(keys: Keys, node: &Node, known: &[String], slots: &[String]) -> Result<S
     }
 
     let extra: Vec<&str> = known.iter().map(String::as_str).collect();
-    let expect = keys.expect.into_iter().map(|said| expectation(said, step_measures(), &extra)).collect::<Result<_, _>>()?;
+    let expect =
+        keys.expect.into_iter().map(|said| expectation(said, step_measures(), &extra)).collect::<Result<_, _>>()?;
     let capture =
         keys.capture.into_iter().map(|(name, value)| capture(name, value, &extra, slots)).collect::<Result<_, _>>()?;
 
