@@ -12,10 +12,12 @@ use crate::model::source::Diagnostic;
 use crate::yaml::{Node, Spanned};
 
 mod page;
+mod patience;
 mod picture;
 mod read;
 mod run;
 mod step;
+mod take;
 
 use step::{Act, Step};
 

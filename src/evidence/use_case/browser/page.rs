@@ -61,8 +61,8 @@ pub struct Shown {
     /// `None` where it is longer than is read.
     pub text: Option<String>,
     pub element: Option<String>,
-    /// Chromium shows a page of its own, for there is none of the service.
-    pub is_error: bool,
+    /// Chromium shows a page of its own, for there is none of the service: its name of what went wrong.
+    pub error: Option<String>,
 }
 
 impl Shown {
@@ -240,7 +240,13 @@ impl Page<'_> {
             text: read,
             element: seen.get("element").and_then(Json::as_str).map(str::to_owned),
             url,
-            is_error,
+            error: is_error.then(|| error_code(&text("text"))),
         })
     }
+}
+
+/// Chromium's name of an error, as its own page shows it: `ERR_CERT_AUTHORITY_INVALID`.
+fn error_code(text: &str) -> String {
+    let name = |at: usize| text[at..].chars().take_while(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || *c == '_');
+    text.find("ERR_").map_or_else(|| "the browser could not show it".to_owned(), |at| name(at).collect())
 }
