@@ -240,7 +240,7 @@ mod tests {
     fn a_check_is_read_with_its_faults_in_place() {
         let yaml = |text: &str| crate::yaml::parse("shop.yaml", text).unwrap();
         let probe = read(&yaml(
-            "steps:\n- go: \"http://shop:81/{{ a }}\"\n- fill: \"#p\"\n  with: { env: P }\n- see: \"#x\"\nwindow: 390x844",
+            "steps:\n- go: \"http://shop:81/x/{{ a }}\"\n- fill: \"#p\"\n  with: { env: P }\n- see: \"#x\"\nwindow: 390x844",
         ))
         .unwrap();
         assert_eq!(probe.system(), "shop:81");

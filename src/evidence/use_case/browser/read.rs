@@ -335,16 +335,16 @@ mod tests {
 "##,
         )
         .unwrap();
-        assert_eq!(steps.len(), 10);
+        assert_eq!(steps.len(), 11);
         let labels: Vec<&str> = steps.iter().map(|step| step.label.as_str()).collect();
         assert_eq!(labels[1..4], ["fill: #user", "the password", "select: #size"]);
         assert_eq!(
             (steps[1].at.to_string(), steps[2].at.to_string()),
             ("shop.yaml:3:9".into(), "shop.yaml:6:9".into())
         );
-        assert_eq!(steps[7].expect[1].at.to_string(), "shop.yaml:20:13");
+        assert_eq!(steps[8].expect[1].at.to_string(), "shop.yaml:19:13");
         assert!(matches!(&steps[2].act, Act::Fill(_, Text::Secret(_))) && steps[2].secret().is_some());
-        assert!(matches!(steps[8].act, Act::Wait) && steps[9].always);
+        assert!(matches!(steps[9].act, Act::Wait) && steps[10].always);
         assert!(matches!(steps[4].act, Act::Press('\u{e007}', Some(_))));
         assert_eq!(steps[0].slots(), ["account"]);
     }
