@@ -22,6 +22,7 @@ pub mod proxy;
 pub mod system;
 pub mod tcp;
 pub mod tls;
+pub mod webdriver;
 pub mod websocket;
 
 #[cfg(test)]
