@@ -12,6 +12,7 @@ use super::{Mistyped, Terminal};
 use crate::checks::{CheckSet, Library, SecretTest};
 use crate::config::{self, Config};
 use crate::evidence::{KINDS, Setup, Tools};
+use crate::files::kept::Kept;
 use crate::model::secret::{Environment, Redactor, SecretRef};
 use crate::model::source::{Diagnostic, Severity};
 use crate::net::budget::{Limit, Limits};
@@ -67,16 +68,21 @@ impl Context {
 
     /// What probes share.
     pub fn tools(&self) -> anyhow::Result<Tools> {
-        tools(&self.config, self.environment.clone(), self.redactor.clone(), Vec::new())
+        // A command that is run once has no state of its own; it may run beside a daemon of another user.
+        let kept = format!("houston-evidence-{}", rustix::process::geteuid().as_raw());
+        let kept = std::env::temp_dir().join(kept);
+        tools(&self.config, self.environment.clone(), self.redactor.clone(), Vec::new(), kept)
     }
 }
 
-/// What probes share; `own` are the listeners of this process, which no check may ask.
+/// What probes share; `own` are the listeners of this process, which no check may ask, `kept` is where they leave
+/// screenshots.
 pub fn tools(
     config: &Config,
     environment: Environment,
     redactor: Redactor,
     own: Vec<SocketAddr>,
+    kept: PathBuf,
 ) -> anyhow::Result<Tools> {
     let mut denied = Vec::new();
     for entry in &config.deny {
@@ -91,7 +97,15 @@ pub fn tools(
         targets: budgets.hosts.iter().map(|(host, budget)| (host.clone(), limit(budget))).collect(),
     };
     let (programs, guard) = (config.programs.clone(), Guard::new(denied, own));
-    Ok(Tools::new(Setup { environment, redactor, programs, guard, limits, ..Setup::default() }))
+    Ok(Tools::new(Setup {
+        environment,
+        redactor,
+        programs,
+        kept: Some(Kept::new(kept)),
+        guard,
+        limits,
+        ..Setup::default()
+    }))
 }
 
 /// A fault as it is drawn for this terminal.

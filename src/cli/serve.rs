@@ -109,7 +109,7 @@ pub async fn start(context: Context, start: Start) -> anyhow::Result<Service> {
     };
 
     let own = tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect();
-    let tools = Arc::new(context::tools(&config, environment, redactor.clone(), own)?);
+    let tools = Arc::new(context::tools(&config, environment, redactor.clone(), own, start.state.join("evidence"))?);
     let wires = Wires { http: tools.http.clone(), credentials, redactor };
     let wires = Arc::new(wires);
     let mut channels = config.channels.clone();

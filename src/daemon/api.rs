@@ -65,6 +65,7 @@ pub fn routes() -> Vec<Route> {
         route("GET", "/login", None, get(access::login)),
         route("GET", "/", Some(Scope::Read), get(pages::queue)),
         route("GET", "/t/{ticket}", Some(Scope::Read), get(pages::ticket)),
+        route("GET", "/evidence/{name}", Some(Scope::Read), get(pages::evidence)),
     ]
 }
 

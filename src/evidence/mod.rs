@@ -63,6 +63,7 @@ pub static KINDS: &[&Kind] = &[
     &traffic::capture::KIND,
     &use_case::journey::KIND,
     &use_case::hurl::KIND,
+    &use_case::browser::KIND,
     &use_case::script::KIND,
 ];
 

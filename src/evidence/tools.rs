@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::files::kept::Kept;
 use crate::model::secret::{Environment, Redactor};
 use crate::net::budget::{Budgets, Limits};
 use crate::net::credentials::Credentials;
@@ -19,6 +20,8 @@ pub struct Tools {
     pub redactor: Redactor,
     /// Absolute paths of programs that checks may run.
     pub programs: Vec<PathBuf>,
+    /// Where what is too large for a verdict is kept; nowhere, where there is none.
+    pub kept: Option<Kept>,
 }
 
 /// What the tools are made from; the defaults suit a command that is run once.
@@ -29,6 +32,7 @@ pub struct Setup {
     /// Shared with whoever writes logs and evidence.
     pub redactor: Redactor,
     pub programs: Vec<PathBuf>,
+    pub kept: Option<Kept>,
     /// The host's own, unless told otherwise.
     pub resolver: Resolver,
     /// The deny list, and this process's own listeners.
@@ -39,7 +43,7 @@ pub struct Setup {
 
 impl Tools {
     pub fn new(setup: Setup) -> Self {
-        let Setup { environment, redactor, programs, resolver, guard, limits } = setup;
+        let Setup { environment, redactor, programs, kept, resolver, guard, limits } = setup;
         let dialer = Dialer { resolver: resolver.clone(), guard, budgets: Budgets::new(limits) };
         Tools {
             http: Client::new(dialer),
@@ -47,6 +51,7 @@ impl Tools {
             credentials: Credentials::new(environment, redactor.clone()),
             redactor,
             programs,
+            kept,
         }
     }
 }

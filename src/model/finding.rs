@@ -63,6 +63,9 @@ pub struct Finding {
     pub window: Option<Window>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub excerpt: Option<String>,
+    /// Where a picture of what was seen is kept, on the host of whoever looked; for a time.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub picture: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reproduce: Option<String>,
     #[serde(skip_serializing_if = "Vec::is_empty", default)]

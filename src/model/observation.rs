@@ -138,6 +138,8 @@ pub struct Observation {
     pub data_until: Option<Timestamp>,
     /// A short piece of what was seen. From outside: goes through an encoder before it is shown.
     pub excerpt: Option<String>,
+    /// Where a picture of what was seen is kept: the path of a file.
+    pub picture: Option<String>,
     /// A line to look again by hand: curl, dig, grep, PromQL.
     pub reproduce: Option<String>,
     /// What a reader should know: "1 % of the lines carry a time in the future".
@@ -161,6 +163,7 @@ impl Observation {
             broken: Vec::new(),
             data_until: None,
             excerpt: None,
+            picture: None,
             reproduce: None,
             notes: Vec::new(),
             templates: Vec::new(),

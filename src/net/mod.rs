@@ -24,6 +24,7 @@ pub mod signature;
 pub mod system;
 pub mod tcp;
 pub mod tls;
+pub mod webdriver;
 pub mod websocket;
 
 #[cfg(test)]

@@ -23,8 +23,10 @@ use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout};
 
 mod descendants;
+mod service;
 
 use descendants::Marks;
+pub use service::{Service, serve};
 
 /// What is run.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -215,8 +217,7 @@ async fn run_and_take(
     let shown = program.path.display().to_string();
     let failed = |why: String| NotRun::Failed { path: shown.clone(), why };
     let mark = mark().map_err(|error| failed(error.to_string()))?;
-    let directory = std::env::temp_dir().join(format!("houston-{mark}"));
-    std::fs::DirBuilder::new().mode(0o700).create(&directory).map_err(|error| failed(error.to_string()))?;
+    let directory = directory(&mark).map_err(|error| failed(error.to_string()))?;
     // From here on, whatever happens to this future, the directory goes and so do the processes.
     let mut run = Run { child: None, marks: None, directory: Some(directory.clone()) };
     if let Some((name, bytes)) = given {
@@ -299,6 +300,13 @@ fn mark() -> Result<String, getrandom::Error> {
     let mut bytes = [0_u8; 12];
     getrandom::fill(&mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// A fresh directory that nobody else can read.
+fn directory(mark: &str) -> std::io::Result<PathBuf> {
+    let directory = std::env::temp_dir().join(format!("houston-{mark}"));
+    std::fs::DirBuilder::new().mode(0o700).create(&directory)?;
+    Ok(directory)
 }
 
 /// Starts it from a thread of its own: "no new privileges" holds for a thread and what it starts.
@@ -386,6 +394,7 @@ async fn capped(pipe: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>, limit:
 }
 
 /// What has to go when the run is over, however it is over.
+#[derive(Debug)]
 struct Run {
     child: Option<Child>,
     marks: Option<Marks>,

@@ -1,7 +1,7 @@
 //! Cases as HTML pages. Every text goes through [`Page::text`], which escapes it; there is no other way in.
 
 use crate::model::case::{Case, number_text};
-use crate::model::encode::is_unprintable;
+use crate::model::encode::{is_unprintable, url_segment};
 use crate::model::finding::Finding;
 use crate::model::look::Outcome;
 use crate::model::verdict::{Decision, Verdict};
@@ -158,6 +158,9 @@ fn evidence(page: &mut Page, number: usize, finding: &Finding) {
         if let Some(text) = text {
             page.markup("<p>").text(title).markup("</p><pre>").text(text).markup("</pre>");
         }
+    }
+    if let Some(name) = finding.picture.as_deref().and_then(|path| path.rsplit('/').next()) {
+        page.markup("<p><a href=\"/evidence/").text(&url_segment(name)).markup("\">Screenshot</a></p>");
     }
 }
 

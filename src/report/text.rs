@@ -217,6 +217,9 @@ fn evidence_details(finding: &Finding, style: &Style, wide: usize) -> Vec<String
     for note in &finding.notes {
         lines.push(format!("{indent}{}", style.crop(&terminal(note), room)));
     }
+    if let Some(picture) = &finding.picture {
+        lines.push(format!("{indent}screenshot: {}", style.plain(&terminal(picture))));
+    }
     if let Some(reproduce) = &finding.reproduce {
         // Never cropped: it is there to be copied.
         lines.push(format!("{indent}{}", style.paint(Paint::Faint, &style.plain(&terminal(reproduce)))));

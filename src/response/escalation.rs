@@ -223,6 +223,7 @@ pub(super) mod tests {
             held: Vec::new(),
             window: None,
             excerpt: None,
+            picture: None,
             reproduce: None,
             notes: Vec::new(),
             at: "checks.d/a.yaml:1:1".to_owned(),

@@ -297,6 +297,7 @@ fn blank(question: &Question) -> Finding {
         held: Vec::new(),
         window: None,
         excerpt: None,
+        picture: None,
         reproduce: None,
         notes: Vec::new(),
         at: check.at.to_string(),
@@ -333,6 +334,7 @@ fn fill(finding: &mut Finding, check: &Check, seen: &Observation, assessment: &A
     }
     finding.window = seen.window;
     finding.excerpt = seen.excerpt.clone();
+    finding.picture = seen.picture.clone();
     finding.reproduce = seen.reproduce.clone();
     finding.notes.extend(seen.notes.iter().cloned());
     finding.observed = kept(check.kind, &check.expect, &seen.measures);

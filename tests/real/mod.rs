@@ -4,6 +4,7 @@ mod looking;
 
 mod alertmanager;
 mod blackbox;
+mod browser;
 mod capture;
 mod dnsmasq;
 mod elasticsearch;

@@ -7,18 +7,18 @@ use std::time::Duration;
 
 use http::Method;
 
+use super::super::expectation::{compile, find_slots, step_name};
 use super::answer::{CONTENT, step_measures};
 use super::find::Finder;
 use super::keys::{CaptureKey, Keys, PollKeys, Retry, Said};
 use super::step::{Again, Capture, Expect, Poll, Step, Wanted};
 use crate::evidence::external::tls_options::Tls;
 use crate::evidence::message::{Message, Written, WrittenBody};
-use crate::evidence::slots::{UrlTemplate, names_in, without_slots};
-use crate::expect::{Expression, Refused};
-use crate::model::encode::is_unprintable;
+use crate::evidence::slots::UrlTemplate;
+use crate::expect::Expression;
 use crate::model::params::is_name;
 use crate::model::source::{Diagnostic, Span};
-use crate::yaml::{Node, Shape, Spanned, inside};
+use crate::yaml::{Node, Shape, Spanned};
 
 /// The most steps of a journey.
 const STEPS_LIMIT: usize = 50;
@@ -216,14 +216,6 @@ fn condition(text: &str, at: &Span, extra: &[&str]) -> Result<Expression, Diagno
     Ok(condition)
 }
 
-fn step_name(name: Spanned<String>) -> Result<String, Diagnostic> {
-    let plain = !name.value.trim().is_empty() && name.value.len() <= 80 && !name.value.chars().any(is_unprintable);
-    if !plain || name.value.contains("{{") {
-        return Err(Diagnostic::error(name.at, "a step's name is 1 to 80 bytes of plain text"));
-    }
-    Ok(name.value)
-}
-
 /// The path of a URL as it is written, slots and all.
 fn path_as_written(url: &str) -> &str {
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
@@ -273,24 +265,6 @@ fn capture(name: String, value: Spanned<CaptureKey>, extra: &[&str], slots: &[St
     Ok(Capture { fills_slot: slots.contains(&name), name, value, at })
 }
 
-fn compile(
-    text: &str,
-    at: &Span,
-    read: impl Fn(&str) -> Result<Expression, Refused>,
-) -> Result<Expression, Diagnostic> {
-    if without_slots(text).is_err() {
-        return Err(Diagnostic::error(at.clone(), "an expression holds no {{ slots }}")
-            .hint("write the name of the parameter or capture alone"));
-    }
-    read(text).map_err(|refused| {
-        let diagnostic = Diagnostic::error(inside(at, text, refused.offset, refused.length), refused.message);
-        match refused.hint {
-            Some(hint) => diagnostic.hint(hint),
-            None => diagnostic,
-        }
-    })
-}
-
 /// Every slot of a step with its place.
 fn slots_of(node: &Node) -> Vec<(String, Span)> {
     let mut found = Vec::new();
@@ -302,22 +276,6 @@ fn slots_of(node: &Node) -> Vec<(String, Span)> {
         }
     }
     found
-}
-
-fn find_slots(node: &Node, found: &mut Vec<(String, Span)>) {
-    match &node.shape {
-        Shape::Null => {}
-        Shape::Scalar { text, .. } => {
-            for name in names_in(text) {
-                let start = text.match_indices("{{").find(|(at, _)| text[at + 2..].trim_start().starts_with(&name));
-                let offset = start.map_or(0, |(at, _)| text[..at].chars().count());
-                let length = name.chars().count() + 6;
-                found.push((name, inside(&node.span, text, offset, length)));
-            }
-        }
-        Shape::List(items) => items.iter().for_each(|item| find_slots(item, found)),
-        Shape::Map(entries) => entries.iter().for_each(|(_, value)| find_slots(value, found)),
-    }
 }
 
 #[cfg(test)]
