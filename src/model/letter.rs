@@ -404,4 +404,6 @@ fn crop(text: &str) -> String {
 }
 
 #[cfg(test)]
+pub(crate) mod hostile;
+#[cfg(test)]
 mod tests;

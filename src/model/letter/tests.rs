@@ -66,6 +66,30 @@ fn what_a_ticket_says_becomes_no_markup() {
 }
 
 #[test]
+fn hostile_texts_are_inert_in_every_medium() {
+    for text in hostile::HOSTILE {
+        for medium in Medium::ALL {
+            let letter = Letter::of(&action(ActionKind::Announce, issue(text)), None);
+            let written = letter.write(medium);
+            assert!(
+                !written.chars().any(|c| c != '\n' && c != '\u{200b}' && encode::is_unprintable(c)),
+                "{medium:?} {text:?}"
+            );
+            let encoded = medium.text(text);
+            let forbidden: &[&str] = match medium {
+                Medium::Plain => &["\n"],
+                Medium::Slack | Medium::Html => &["<", ">", "\n"],
+                Medium::Markdown => &["<", "](", "@e", "@c", "@a", "@h", "@o", "#1", "\n", " ```", " !["],
+                Medium::Jira => &["\n", " {code", " !http", " [~", "|h"],
+            };
+            for forbidden in forbidden {
+                assert!(!encoded.contains(forbidden), "{medium:?} {text:?}: {encoded:?} holds {forbidden:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn no_code_ends_its_own_block() {
     let hostile = "a ``` b\n{noformat}\n</pre>\n````";
     assert!(Medium::Markdown.code(hostile).starts_with("\n`````text\n"));
