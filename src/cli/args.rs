@@ -195,6 +195,14 @@ pub enum Ticket {
     },
     /// Look again: another round
     Retriage { ticket: String },
+    /// What the customer said when somebody called back
+    Callback {
+        ticket: String,
+        answer: CallBackAnswer,
+        /// What else was said
+        #[arg(long)]
+        note: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -224,4 +232,14 @@ pub enum Ticketing {
         #[arg(long = "header", value_name = "NAME: VALUE")]
         headers: Vec<String>,
     },
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum CallBackAnswer {
+    /// It works for the customer
+    Fine,
+    /// The customer still sees it: a human looks at once
+    StillBroken,
+    /// Nobody was reached
+    NoAnswer,
 }

@@ -103,7 +103,9 @@ fn read_root(mut keys: Keys<'_>, config: &mut Config, errors: &mut Vec<Diagnosti
             config.desks.insert(name.to_owned(), desk);
         }
     }
+    let call_back = keys.take("call_back");
     config.policy = people::policy(escalation, announce, config, errors);
+    config.policy.call_back = people::call_back(call_back, config, errors);
     config.policy.desks = config.desks.values().map(|desk| (desk.name.clone(), people::rule(desk))).collect();
     config.triage = settings::triage(keys.take("triage"), errors);
     config.store = settings::store(keys.take("store"), errors);

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::access;
 use super::answer::{InPath, InQuery, Refusal, json_body};
 use super::auth::{Identity, Scope};
-use super::{Shared, intake, pages};
+use super::{Shared, callbacks, intake, pages};
 use crate::model::case::{self, Case, number_text};
 use crate::model::params::Params;
 use crate::model::text::Untrusted;
@@ -53,6 +53,7 @@ pub fn routes() -> Vec<Route> {
         route("GET", "/api/v1/tickets/{ticket}", Some(Scope::Report), get(show)),
         route("GET", "/api/v1/tickets/{ticket}/events", Some(Scope::Read), get(events)),
         route("POST", "/api/v1/tickets/{ticket}/retriage", Some(Scope::Operate), post(retriage)),
+        route("POST", "/api/v1/tickets/{ticket}/callback", Some(Scope::Operate), post(callbacks::answer)),
         route("GET", "/api/v1/checks", Some(Scope::Read), get(checks)),
         route("GET", "/api/v1/checks/{name}/baseline", Some(Scope::Read), get(account)),
         route("POST", "/api/v1/checks/{name}/run", Some(Scope::Operate), post(run_check)),
@@ -220,6 +221,8 @@ async fn show(
         }
     }
     let mut body = summary(&case);
+    let call_back = shared.store.call_back(case.number).await?.filter(|_| identity.scope >= Scope::Read);
+    body["callback"] = serde_json::to_value(call_back).unwrap_or_default();
     body["report"] = serde_json::to_value(&case.ticket).unwrap_or_default();
     body["document"] = serde_json::to_value(&case.verdict).unwrap_or_default();
     Ok(axum::Json(body).into_response())

@@ -230,7 +230,7 @@ async fn open(
 }
 
 /// Still broken: another round, unless one is under way.
-async fn look_again(shared: &Shared, number: u64, now: Timestamp) -> Result<(), StoreError> {
+pub async fn look_again(shared: &Shared, number: u64, now: Timestamp) -> Result<(), StoreError> {
     let deadline = now.checked_add(shared.settings.deadline).unwrap_or(now);
     match shared.store.new_round(number, deadline).await {
         Ok(_) => {

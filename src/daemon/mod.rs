@@ -27,6 +27,7 @@ mod access;
 mod answer;
 pub mod api;
 pub mod auth;
+mod callbacks;
 pub mod intake;
 pub mod log;
 pub mod metrics;
@@ -292,6 +293,7 @@ impl Daemon {
         let around =
             tokio::spawn(look_around(shared.events.clone(), shared.checks.clone(), shared.faults.clone(), stop));
         let trying = tokio::spawn(try_the_store(Arc::clone(&shared)));
+        let calling = tokio::spawn(callbacks::run(Arc::clone(&shared), ending.clone()));
         let polling = tokio::spawn(intake::poll(Arc::clone(&shared), ending.clone()));
         let sampling = tokio::spawn(sampler::run(Arc::clone(&shared), ending.clone()));
 
@@ -344,6 +346,7 @@ impl Daemon {
         ending.cancel();
         around.abort();
         polling.abort();
+        calling.abort();
         trying.abort();
         tracker.close();
         let closing = Duration::from_secs(2);

@@ -151,7 +151,7 @@ mod tests {
         let action = |channel: &&str| {
             Action::new(number, 1, ActionKind::Escalate, channel, "ops", serde_json::json!({}), start())
         };
-        let actions = channels.iter().map(action).collect();
+        let actions: Vec<Action> = channels.iter().map(action).collect();
         store.decide(number, 1, start(), verdict, actions, Learned::default()).await.unwrap();
         store
     }

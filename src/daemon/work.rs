@@ -15,12 +15,13 @@ use crate::model::memory::Memory;
 use crate::model::ticket::Ticket;
 use crate::model::verdict::{Phase, Verdict};
 use crate::model::window::Window;
+use crate::response::callback::begin;
 use crate::response::escalation::{Cause, POISONED_AFTER, without_looking};
 use crate::response::next_steps;
 use crate::response::playbook::{Occasion, follow_up};
 use crate::response::reply;
 use crate::store::history::HistoryError;
-use crate::store::{Learned, StoreError};
+use crate::store::{Following, Learned, StoreError};
 use crate::triage::{self, Round, Setting};
 
 /// Less time than this is not enough to look.
@@ -219,13 +220,19 @@ async fn decide(shared: &Arc<Shared>, case: &Case, round: Round, cause: Cause) -
     };
     verdict.next = next_steps::next(&verdict, &shared.catalog, &follow(&verdict));
     // Once more, for the messages carry the next steps as well.
-    let actions = follow(&verdict);
+    let mut actions = follow(&verdict);
+    let occasion = Occasion { number: case.number, round: case.round, ticket: &case.ticket, verdict: &verdict, cause };
+    let (call_back, asking) = begin(&occasion, &shared.policy, now).unzip();
+    actions.extend(asking.into_iter().flatten());
+    let following = Following { actions, call_back };
     let learned = Learned { templates: round.templates, passed_with: round.passed_with };
     let mut tries = 0;
     loop {
         tries += 1;
-        let written =
-            shared.store.decide(case.number, case.round, now, verdict.clone(), actions.clone(), learned.clone()).await;
+        let written = shared
+            .store
+            .decide(case.number, case.round, now, verdict.clone(), following.clone(), learned.clone())
+            .await;
         match written {
             Ok(()) => break,
             // Somebody else ended the round: it has its one verdict.
@@ -239,13 +246,14 @@ async fn decide(shared: &Arc<Shared>, case: &Case, round: Round, cause: Cause) -
     }
     let took = Duration::from_millis(verdict.took_ms);
     shared.metrics.verdict(verdict.decision, took);
-    shared.metrics.escalations.inc_by(actions.len() as u64);
+    let escalations = following.actions.iter().filter(|action| action.kind == ActionKind::Escalate).count();
+    shared.metrics.escalations.inc_by(escalations as u64);
     tracing::info!(
         ticket = %number_text(case.number),
         verdict = verdict.decision.name(),
         probability = verdict.probability,
         took_ms = verdict.took_ms,
-        escalations = actions.len(),
+        escalations,
         "verdict"
     );
     shared.told(case.number);

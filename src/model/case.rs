@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::action::{Action, ActionKind};
+use super::callback::Answer;
 use super::finding::Finding;
 use super::look::{Look, Outcome};
 use super::text::Untrusted;
@@ -90,6 +91,13 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         text: Option<Untrusted>,
     },
+    /// Somebody asked the customer.
+    CalledBack {
+        answer: Answer,
+        by: String,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        note: Option<Untrusted>,
+    },
     /// An action arrived.
     Reached {
         kind: ActionKind,
@@ -108,6 +116,7 @@ impl Event {
             Event::Verdict { .. } => "verdict",
             Event::Action { .. } => "action",
             Event::Heard { .. } => "heard",
+            Event::CalledBack { .. } => "called_back",
             Event::Reached { .. } => "reached",
         }
     }

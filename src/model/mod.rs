@@ -1,6 +1,7 @@
 //! The words that Houston thinks in: plain data and pure rules. No I/O, no async, no clock.
 
 pub mod action;
+pub mod callback;
 pub mod case;
 pub mod catalog;
 pub mod delivery;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
+use super::callback::Rules;
 use super::escalation::{self, Cause};
 use super::reply;
 use crate::model::action::{Action, ActionKind};
@@ -26,6 +27,8 @@ pub struct Policy {
     pub escalate: Vec<Target>,
     /// Where every final verdict is told.
     pub announce: Vec<Target>,
+    /// When customers are called back.
+    pub call_back: Rules,
     /// What becomes of verdicts on tickets of the systems in which they live, by the system's name.
     pub desks: BTreeMap<String, DeskRule>,
 }
@@ -47,7 +50,7 @@ impl Default for Policy {
     /// Escalations go to the log, where nothing else is configured: they must never go nowhere.
     fn default() -> Self {
         let log = Target { channel: "log".to_owned(), recipient: "operators".to_owned() };
-        Policy { escalate: vec![log], announce: Vec::new(), desks: BTreeMap::new() }
+        Policy { escalate: vec![log], announce: Vec::new(), call_back: Rules::default(), desks: BTreeMap::new() }
     }
 }
 

@@ -14,11 +14,13 @@ use rusqlite::Connection;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::model::action::Action;
+use crate::model::callback::CallBack;
 use crate::model::case::{Case, Event};
 use crate::model::history::Trouble;
 use crate::model::ticket::Ticket;
 use crate::model::verdict::Verdict;
 
+mod callback;
 mod directory;
 pub mod history;
 mod memory;
@@ -188,6 +190,20 @@ pub struct Learned {
     pub passed_with: Vec<(String, String)>,
 }
 
+/// What follows from a round, beside its verdict.
+#[derive(Debug, Clone, Default)]
+pub struct Following {
+    pub actions: Vec<Action>,
+    /// Whom to call back.
+    pub call_back: Option<CallBack>,
+}
+
+impl From<Vec<Action>> for Following {
+    fn from(actions: Vec<Action>) -> Self {
+        Following { actions, ..Following::default() }
+    }
+}
+
 impl Store {
     /// Opens or creates the store in this directory, migrates it, and takes its lock. Blocks for as long as that takes.
     ///
@@ -316,13 +332,14 @@ impl Store {
         round: u32,
         at: Timestamp,
         verdict: Verdict,
-        actions: Vec<Action>,
+        following: impl Into<Following>,
         learned: Learned,
     ) -> Result<(), StoreError> {
+        let Following { actions, call_back } = following.into();
         let memory = learned.clone();
         let trouble = Trouble::of(&verdict, at);
         let (at, body, actions) = (micros(at), rows::encode(&verdict)?, write::ActionRow::all(actions)?);
-        let decision = write::Decision { ticket, round, at, body, actions, learned, trouble };
+        let decision = write::Decision { ticket, round, at, body, actions, learned, trouble, call_back };
         let decided = self.write(Urgency::Obligation, move |connection| write::decide(connection, &decision)).await;
         self.inner.memory.learned(&memory);
         decided

@@ -114,6 +114,15 @@ pub(super) const MIGRATIONS: &[&str] = &[
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX delivery_at ON delivery (at);
 
+    -- Whom to call back; due_at is null once that is over.
+    CREATE TABLE callback (
+        ticket INTEGER PRIMARY KEY,
+        due_at INTEGER,
+        body   BLOB NOT NULL,
+        crc    INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX callback_due ON callback (due_at) WHERE due_at IS NOT NULL;
+
     -- How far a ticket system was read.
     CREATE TABLE cursor (
         system TEXT PRIMARY KEY,

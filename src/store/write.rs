@@ -4,8 +4,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::rows::{self, integer, natural};
 use super::writer::Failed;
-use super::{Accepted, Heard, Learned, StoreError, memory};
+use super::{Accepted, Heard, Learned, StoreError, callback, memory};
 use crate::model::action::Action;
+use crate::model::callback::CallBack;
 use crate::model::case::Event;
 use crate::model::history::Trouble;
 use crate::model::ticket::Ticket;
@@ -266,6 +267,7 @@ pub(super) struct Decision {
     pub learned: Learned,
     /// What it says was wrong; with `None` what an earlier round of the ticket said is taken back.
     pub trouble: Option<Trouble>,
+    pub call_back: Option<CallBack>,
 }
 
 pub(super) fn decide(connection: &Connection, decision: &Decision) -> Result<(), Failed> {
@@ -298,6 +300,11 @@ pub(super) fn decide(connection: &Connection, decision: &Decision) -> Result<(),
     enqueue(connection, &decision.actions, decision.at)?;
     memory::learn(connection, &decision.learned, decision.at)?;
     memory::note_trouble(connection, ticket, decision.trouble.as_ref())?;
+    match &decision.call_back {
+        Some(call_back) => callback::begin(connection, call_back)?,
+        // What an earlier round wanted to ask is no question any more.
+        None => drop(connection.prepare_cached("DELETE FROM callback WHERE ticket = ?1")?.execute([ticket])?),
+    }
     Ok(())
 }
 

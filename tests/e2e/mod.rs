@@ -7,6 +7,7 @@ mod wire;
 mod world;
 
 mod bad_requests;
+mod call_backs;
 mod commands;
 mod deadline;
 mod hooks;
