@@ -219,7 +219,9 @@ impl Client {
 
     async fn send_alone(&self, request: &Request) -> Result<Response, Failure> {
         let mut progress = Progress::new();
-        match tokio::time::timeout_at(request.deadline, self.exchange(request, &mut progress)).await {
+        // On the heap: an exchange is large, and those who ask many at once keep a list of them.
+        let exchange = Box::pin(self.exchange(request, &mut progress));
+        match tokio::time::timeout_at(request.deadline, exchange).await {
             Ok(result) => result,
             Err(_) => Err(progress.timed_out(request.deadline)),
         }

@@ -12,6 +12,9 @@ use super::world::{World, four_looks};
 /// What needs no token, and why that is well: nothing of it says anything that a stranger could use.
 const OPEN: &[(&str, &str)] = &[("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/login")];
 
+/// A screenshot that was kept.
+const PICTURE: &str = "20261122T101500Z-front-1f2e3d4c.png";
+
 fn daemon(world: &World) -> Daemon {
     let tokens = "listen:\n  tokens:\n  \
         - { name: reporter, scope: report, secret: { env: REPORT_TOKEN } }\n  \
@@ -50,12 +53,16 @@ fn every_route_asks_who_it_is_and_whether_he_may() {
         (Some(Scope::Admin), bearer(&daemon.token)),
         (None, Vec::new()),
     ];
+    let kept = daemon.state().join("evidence");
+    std::fs::create_dir_all(&kept).unwrap();
+    std::fs::write(kept.join(PICTURE), b"\x89PNG").unwrap();
     let routes = routes();
     assert!(routes.len() >= 14, "only {} routes", routes.len());
     let open: Vec<_> = routes.iter().filter(|route| route.scope.is_none()).map(|r| (r.method, r.path)).collect();
     assert_eq!(open, OPEN, "a route that needs no token is one to think about");
     for route in &routes {
-        let path = route.path.replace("{ticket}", "T-1").replace("{name}", "front");
+        let path = route.path.replace("/evidence/{name}", &format!("/evidence/{PICTURE}"));
+        let path = path.replace("{ticket}", "T-1").replace("{name}", "front");
         assert!(!path.contains('{'), "a route this test can't ask: {path}");
         for (scope, lines) in &identities {
             let answer = ask(&daemon, route.method, &path, lines);
