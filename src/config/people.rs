@@ -90,11 +90,12 @@ pub(super) fn rule(desk: &crate::ticketing::Desk) -> DeskRule {
     }
 }
 
+/// Without it nobody is told to call, and the call-back only stands on its ticket.
 /// `call_back: { within: 30m, remind: 15m, reminders: 2, then: escalate, channels: […], team: … }`. Who calls is who is
 /// asked to look, unless it says otherwise.
 pub(super) fn call_back(node: Option<&Node>, config: &Config, errors: &mut Vec<Diagnostic>) -> Rules {
-    let mut rules = Rules { targets: config.policy.escalate.clone(), ..Rules::default() };
-    let Some(node) = node else { return rules };
+    let Some(node) = node else { return Rules::default() };
+    let mut rules = Rules { targets: config.policy.escalate.clone(), ..Rules::declared() };
     let Shape::Map(entries) = &node.shape else {
         errors.push(
             Diagnostic::error(node.span.clone(), format!("`call_back` is a map, not {}", node.describe()))

@@ -35,7 +35,15 @@ pub enum Then {
 }
 
 impl Default for Rules {
+    /// Whoever declares nothing has the call-back on the ticket, and is told of nothing.
     fn default() -> Self {
+        Rules { reminders: 0, then: Then::Leave, ..Rules::declared() }
+    }
+}
+
+impl Rules {
+    /// What holds where `call_back` says nothing else.
+    pub fn declared() -> Self {
         Rules {
             within: Duration::from_secs(30 * 60),
             remind: Duration::from_secs(15 * 60),
@@ -179,7 +187,7 @@ mod tests {
 
     fn policy() -> Policy {
         let desk = Target { channel: "desk".to_owned(), recipient: "callers".to_owned() };
-        Policy { call_back: Rules { targets: vec![desk], ..Rules::default() }, ..Policy::default() }
+        Policy { call_back: Rules { targets: vec![desk], ..Rules::declared() }, ..Policy::default() }
     }
 
     fn begun(decision: Decision, alert: bool) -> Option<(CallBack, Vec<Action>)> {
