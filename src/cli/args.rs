@@ -62,6 +62,12 @@ pub enum Command {
     /// Tickets of a running daemon
     #[command(subcommand)]
     Ticket(Ticket),
+    /// Ways out: how people and programs are reached
+    #[command(subcommand)]
+    Channel(Channel),
+    /// Ways in: the systems in which tickets live
+    #[command(subcommand)]
+    Ticketing(Ticketing),
     /// One piece of evidence of a running daemon, in full: T-1 or T-1#3
     Show {
         /// T-1, or T-1#3 for its third finding
@@ -189,4 +195,51 @@ pub enum Ticket {
     },
     /// Look again: another round
     Retriage { ticket: String },
+    /// What the customer said when somebody called back
+    Callback {
+        ticket: String,
+        answer: CallBackAnswer,
+        /// What else was said
+        #[arg(long)]
+        note: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Channel {
+    /// The kinds of channels, with keys and an example
+    Kinds { name: Option<String> },
+    /// Send a message over a channel of houston.yaml that says that it is a test
+    Test {
+        name: String,
+        /// Who is meant, for channels that know more than one
+        #[arg(long, value_name = "RECIPIENT")]
+        to: Option<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Ticketing {
+    /// The kinds of ticket systems, with keys and an example
+    Kinds { name: Option<String> },
+    /// What a delivery becomes, by the fields of houston.yaml: nothing is verified, nothing is kept
+    Test {
+        /// Its name in houston.yaml
+        system: String,
+        /// The body of a delivery, or - for standard input
+        payload: std::path::PathBuf,
+        /// A header of the delivery; may be repeated
+        #[arg(long = "header", value_name = "NAME: VALUE")]
+        headers: Vec<String>,
+    },
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+pub enum CallBackAnswer {
+    /// It works for the customer
+    Fine,
+    /// The customer still sees it: a human looks at once
+    StillBroken,
+    /// Nobody was reached
+    NoAnswer,
 }

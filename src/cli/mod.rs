@@ -18,6 +18,7 @@ mod progress;
 mod serve;
 mod ticket;
 mod triage;
+mod ways;
 mod when;
 
 use args::{Cli, Command, When};
@@ -194,6 +195,8 @@ fn run(terminal: &Terminal, cli: &Cli) -> anyhow::Result<Exit> {
         Command::Demo(args) => demo::run(terminal, cli, args),
         Command::Check(command) => check::run(terminal, cli, command),
         Command::Ticket(command) => ticket::run(terminal, cli, command),
+        Command::Channel(command) => ways::channel(terminal, cli, command),
+        Command::Ticketing(command) => ways::ticketing(terminal, cli, command),
         Command::Show { what } => ticket::show(terminal, cli, what),
         Command::Status => ticket::status(terminal, cli),
         Command::Completions { shell } => {

@@ -94,7 +94,7 @@ impl Progress {
                     }
                 }
             }
-            Event::Look { .. } | Event::Verdict { .. } | Event::Action { .. } => {}
+            _ => {}
         }
     }
 

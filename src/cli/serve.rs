@@ -16,10 +16,12 @@ use super::{Exit, Mistyped, Terminal, clock};
 use crate::checks;
 use crate::config::{self, Config};
 use crate::daemon::auth::{Access, Declared, Scope, Settings};
+use crate::daemon::intake::{Desks, IntoTickets};
 use crate::daemon::log::LineLog;
 use crate::daemon::{Daemon, Listeners, Parts};
+use crate::model::letter::Links;
 use crate::model::settings::TriageSettings;
-use crate::response::channels::Wires;
+use crate::net::outgoing::Wires;
 use crate::response::deliver::{Backoff, Deliverer};
 use crate::store::history::{History, Keep};
 use crate::store::{OpenError, Store, StoreError};
@@ -83,6 +85,11 @@ pub async fn start(context: Context, start: Start) -> anyhow::Result<Service> {
     for (name, secret) in config.channels.secrets() {
         credentials.get(&secret).map_err(|why| anyhow::anyhow!("channel {name}: {why}"))?;
     }
+    for desk in config.desks.values() {
+        for secret in desk.system.secrets() {
+            credentials.get(&secret).map_err(|why| anyhow::anyhow!("ticket system {}: {why}", desk.name))?;
+        }
+    }
     std::fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -104,7 +111,14 @@ pub async fn start(context: Context, start: Start) -> anyhow::Result<Service> {
     let own = tcp.iter().filter_map(|listener| listener.local_addr().ok()).collect();
     let tools = Arc::new(context::tools(&config, environment, redactor.clone(), own, start.state.join("evidence"))?);
     let wires = Wires { http: tools.http.clone(), credentials, redactor };
-    let deliverer = Deliverer::new(config.channels.clone(), wires, Backoff::default());
+    let wires = Arc::new(wires);
+    let mut channels = config.channels.clone();
+    for desk in config.desks.values() {
+        channels.attach(&desk.channel(), Arc::new(IntoTickets(desk.clone())));
+    }
+    let desks = Desks::new(config.desks.clone(), Arc::clone(&wires));
+    let deliverer = Deliverer::new(channels, wires, Backoff::default())
+        .with_links(config.listen.public_url.as_deref().map(Links::new));
     let looks = context::looks_runtime()?;
 
     let (checks_sender, checks) = watch::channel(Arc::new(set));
@@ -148,6 +162,7 @@ pub async fn start(context: Context, start: Start) -> anyhow::Result<Service> {
         tools,
         looks: looks.handle()?,
         policy: config.policy,
+        desks,
         deliverer,
         access,
         log: start.log,

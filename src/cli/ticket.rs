@@ -3,9 +3,10 @@
 use anyhow::bail;
 use serde_json::Value;
 
-use super::args::{Cli, Ticket};
+use super::args::{CallBackAnswer, Cli, Ticket};
 use super::{Exit, Mistyped, Terminal, context, triage};
 use crate::daemon::status::Status;
+use crate::model::callback::Answer;
 use crate::model::encode::terminal as safe;
 use crate::model::finding::Finding;
 use crate::model::units::show_duration;
@@ -41,6 +42,25 @@ pub fn run(terminal: &Terminal, cli: &Cli, command: &Ticket) -> anyhow::Result<E
             };
             triage::show(terminal, &verdict, *all)?;
             Ok(Exit::of_verdict(&verdict))
+        }
+        Ticket::Callback { ticket, answer, note } => {
+            let answer = match answer {
+                CallBackAnswer::Fine => Answer::Fine,
+                CallBackAnswer::StillBroken => Answer::StillBroken,
+                CallBackAnswer::NoAnswer => Answer::NoAnswer,
+            };
+            let body = serde_json::json!({ "answer": answer, "note": note });
+            let path = format!("/api/v1/tickets/{}/callback", path(ticket));
+            let noted: Value = runtime.block_on(daemon.post(&path, &body)).map_err(anyhow::Error::msg)?;
+            match terminal.json {
+                true => terminal.document(&noted)?,
+                false => {
+                    let state = noted["callback"].as_str().unwrap_or("").replace('_', " ");
+                    let number = noted["ticket"].as_str().unwrap_or("");
+                    terminal.line(&terminal.style.plain(&safe(&format!("{number}: noted, {state}"))));
+                }
+            }
+            Ok(Exit::Fine)
         }
         Ticket::Retriage { ticket } => {
             let looked = async {

@@ -2,6 +2,7 @@
 //!
 //! An error here is an error of the whole file: unlike a check, half a configuration is none.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::model::catalog::Catalog;
@@ -9,6 +10,7 @@ use crate::model::settings::TriageSettings;
 use crate::model::source::{Diagnostic, Severity, Span};
 use crate::response::channels::Channels;
 use crate::response::playbook::Policy;
+use crate::ticketing::{self, Desk};
 use crate::yaml::{self, Keys, Node, Shape};
 
 mod catalog;
@@ -26,6 +28,8 @@ pub struct Config {
     pub channels: Channels,
     /// Who is asked to look, and who is told of each verdict.
     pub policy: Policy,
+    /// The systems in which tickets live, by name.
+    pub desks: BTreeMap<String, Desk>,
     pub store: Store,
     pub history: History,
     pub listen: Listen,
@@ -94,7 +98,15 @@ fn read_root(mut keys: Keys<'_>, config: &mut Config, errors: &mut Vec<Diagnosti
     config.catalog.teams = people::teams(teams, &config.channels, errors);
     config.catalog.customers = catalog::customers(customers, errors);
     config.catalog.services = catalog::services(services, &config.catalog.teams, errors);
+    for (name, _, value) in entries(keys.take("ticketing"), "ticket systems", errors) {
+        if let Some(desk) = ticketing::declare(name, value, errors) {
+            config.desks.insert(name.to_owned(), desk);
+        }
+    }
+    let call_back = keys.take("call_back");
     config.policy = people::policy(escalation, announce, config, errors);
+    config.policy.call_back = people::call_back(call_back, config, errors);
+    config.policy.desks = config.desks.values().map(|desk| (desk.name.clone(), people::rule(desk))).collect();
     config.triage = settings::triage(keys.take("triage"), errors);
     config.store = settings::store(keys.take("store"), errors);
     config.history = settings::history(keys.take("history"), errors);

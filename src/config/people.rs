@@ -1,13 +1,18 @@
 //! The people: channels by which they are reached, teams, and who is asked and told.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::{Config, entries, undeclared};
 use crate::model::catalog::Team;
 use crate::model::source::Diagnostic;
+use crate::model::units;
+use crate::response::callback::{Rules, Then};
 use crate::response::channels::Channels;
-use crate::response::playbook::{Policy, Target};
+use crate::response::playbook::{DeskRule, Policy, Target};
 use crate::yaml::{Keys, Node, Shape, Spanned};
+
+const MINUTE: Duration = Duration::from_secs(60);
 
 /// Who reads what goes to a channel for no team in particular.
 const OPERATORS: &str = "operators";
@@ -73,6 +78,68 @@ pub(super) fn policy(
         policy.announce = targets;
     }
     policy
+}
+
+/// What becomes of the verdicts on a desk's tickets.
+pub(super) fn rule(desk: &crate::ticketing::Desk) -> DeskRule {
+    DeskRule {
+        channel: desk.channel(),
+        note: desk.note,
+        public: desk.system.is_public(),
+        first_reply: desk.first_reply,
+    }
+}
+
+/// Without it nobody is told to call, and the call-back only stands on its ticket.
+/// `call_back: { within: 30m, remind: 15m, reminders: 2, then: escalate, channels: […], team: … }`. Who calls is who is
+/// asked to look, unless it says otherwise.
+pub(super) fn call_back(node: Option<&Node>, config: &Config, errors: &mut Vec<Diagnostic>) -> Rules {
+    let Some(node) = node else { return Rules::default() };
+    let mut rules = Rules { targets: config.policy.escalate.clone(), ..Rules::declared() };
+    let Shape::Map(entries) = &node.shape else {
+        errors.push(
+            Diagnostic::error(node.span.clone(), format!("`call_back` is a map, not {}", node.describe()))
+                .hint("write `{ within: 30m, channels: […] }`"),
+        );
+        return rules;
+    };
+    let (people, own): (Vec<_>, Vec<_>) =
+        entries.iter().cloned().partition(|(key, _)| matches!(key.text(), Some("channels" | "team")));
+    let own = Node { span: node.span.clone(), shape: Shape::Map(own) };
+    if let Ok(mut keys) = Keys::of(&own, "`call_back`") {
+        for (name, place, most) in [("within", &mut rules.within, 7 * 24), ("remind", &mut rules.remind, 24)] {
+            if let Some(span) = keys.read::<Spanned<units::Span>>(name, errors) {
+                match span.value.0 {
+                    time if time >= MINUTE && time <= MINUTE * 60 * most => *place = time,
+                    _ => errors.push(
+                        Diagnostic::error(span.at, format!("`{name}` is one minute to {most} hours")).hint("30m"),
+                    ),
+                }
+            }
+        }
+        match keys.read::<Spanned<u32>>("reminders", errors) {
+            Some(number) if number.value <= 10 => rules.reminders = number.value,
+            Some(number) => errors.push(Diagnostic::error(number.at, "at most 10 reminders").hint("2")),
+            None => {}
+        }
+        match keys.read::<Spanned<String>>("then", errors) {
+            Some(then) if then.value == "escalate" => rules.then = Then::Escalate,
+            Some(then) if then.value == "leave" => rules.then = Then::Leave,
+            Some(then) => errors.push(
+                Diagnostic::error(then.at, "this can't follow when nobody answers")
+                    .hint("`escalate`, or `leave`: it never counts as fixed"),
+            ),
+            None => {}
+        }
+        keys.finish(errors);
+    }
+    if !people.is_empty() {
+        let people = Node { span: node.span.clone(), shape: Shape::Map(people) };
+        if let Some(targets) = targets(&people, "call_back", config, errors) {
+            rules.targets = targets;
+        }
+    }
+    rules
 }
 
 fn targets(node: &Node, what: &str, config: &Config, errors: &mut Vec<Diagnostic>) -> Option<Vec<Target>> {

@@ -50,6 +50,8 @@ pub struct Listen {
     pub unix: Option<PathBuf>,
     /// Names besides `localhost` and the loopback addresses that a request's `Host` may have.
     pub allowed_hosts: Vec<String>,
+    /// Where people reach these pages, for links in messages; without it messages carry none.
+    pub public_url: Option<String>,
     /// A proxy in front ends TLS and checks who people are.
     pub behind_proxy: bool,
     pub tokens: Vec<Token>,
@@ -66,6 +68,7 @@ impl Default for Listen {
             tcp: Some(SocketAddr::from(([127, 0, 0, 1], DEFAULT_PORT))),
             unix: None,
             allowed_hosts: Vec::new(),
+            public_url: None,
             behind_proxy: false,
             tokens: Vec::new(),
             tickets_per_minute: TICKETS_PER_MINUTE,
@@ -269,6 +272,12 @@ pub(super) fn listen(node: Option<&Node>, errors: &mut Vec<Diagnostic>) -> Liste
                 Diagnostic::error(host.at, "this is no host name")
                     .hint("without scheme, port and path: houston.example.com"),
             ),
+        }
+    }
+    if let Some(url) = keys.read::<Spanned<String>>("public_url", errors) {
+        match crate::ticketing::http_url(&url) {
+            Ok(read) => listen.public_url = Some(read.to_string()),
+            Err(error) => errors.push(error),
         }
     }
     if let Some(list) = keys.take("tokens") {

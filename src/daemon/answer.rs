@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use axum::extract::{FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use serde_json::json;
@@ -93,31 +94,41 @@ impl<S: Send + Sync> FromRequestParts<S> for InPath {
     }
 }
 
-/// Reads a JSON body: one object, of the right type, not encoded, bounded in bytes and in time, no key twice.
+/// Reads a body as it is, with its headers: not encoded, bounded in bytes and in time.
+///
+/// # Errors
+/// 415, 413, 408 or 400, each saying what is wrong.
+pub async fn raw_body(request: Request) -> Result<(HeaderMap, Bytes), Refusal> {
+    let (parts, body) = request.into_parts();
+    if parts.headers.contains_key(header::CONTENT_ENCODING) {
+        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded bodies are not read").closing());
+    }
+    let too_large = || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "a body has at most 256 KiB").closing();
+    let announced =
+        parts.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > BODY_LIMIT as u64) {
+        return Err(too_large());
+    }
+    let body = Limited::new(body, BODY_LIMIT).collect();
+    match tokio::time::timeout(BODY_TIMEOUT, body).await {
+        Err(_) => Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in 10 s").closing()),
+        Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => Err(too_large()),
+        Ok(Err(_)) => Err(Refusal::new(StatusCode::BAD_REQUEST, "the body broke off").closing()),
+        Ok(Ok(body)) => Ok((parts.headers, body.to_bytes())),
+    }
+}
+
+/// Reads a JSON body: one object, of the right type, no key twice; otherwise as [`raw_body`].
 ///
 /// # Errors
 /// 415, 413, 408 or 400, each saying what is wrong.
 pub async fn json_body<T: DeserializeOwned>(request: Request) -> Result<T, Refusal> {
-    let headers = request.headers();
-    if headers.contains_key(header::CONTENT_ENCODING) {
-        return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "encoded bodies are not read").closing());
-    }
-    let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
-    if !kind.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case("application/json") {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("");
+    let is_json = kind.split(';').next().unwrap_or("").trim().eq_ignore_ascii_case("application/json");
+    if !is_json && !request.headers().contains_key(header::CONTENT_ENCODING) {
         return Err(Refusal::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the body must be application/json").closing());
     }
-    let too_large = || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "a body has at most 256 KiB").closing();
-    let announced = headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|length| length > BODY_LIMIT as u64) {
-        return Err(too_large());
-    }
-    let body = Limited::new(request.into_body(), BODY_LIMIT).collect();
-    let bytes = match tokio::time::timeout(BODY_TIMEOUT, body).await {
-        Err(_) => return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body did not arrive in 10 s").closing()),
-        Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => return Err(too_large()),
-        Ok(Err(_)) => return Err(Refusal::new(StatusCode::BAD_REQUEST, "the body broke off").closing()),
-        Ok(Ok(body)) => body.to_bytes(),
-    };
+    let (_, bytes) = raw_body(request).await?;
     let bytes = match bytes.trim_ascii_start().first() {
         None => "{}".into(),
         // A list of values would be taken for the fields in their order.

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::access;
 use super::answer::{InPath, InQuery, Refusal, json_body};
 use super::auth::{Identity, Scope};
-use super::{Shared, pages};
+use super::{Shared, callbacks, intake, pages};
 use crate::model::case::{self, Case, number_text};
 use crate::model::params::Params;
 use crate::model::text::Untrusted;
@@ -53,10 +53,13 @@ pub fn routes() -> Vec<Route> {
         route("GET", "/api/v1/tickets/{ticket}", Some(Scope::Report), get(show)),
         route("GET", "/api/v1/tickets/{ticket}/events", Some(Scope::Read), get(events)),
         route("POST", "/api/v1/tickets/{ticket}/retriage", Some(Scope::Operate), post(retriage)),
+        route("POST", "/api/v1/tickets/{ticket}/callback", Some(Scope::Operate), post(callbacks::answer)),
         route("GET", "/api/v1/checks", Some(Scope::Read), get(checks)),
         route("GET", "/api/v1/checks/{name}/baseline", Some(Scope::Read), get(account)),
         route("POST", "/api/v1/checks/{name}/run", Some(Scope::Operate), post(run_check)),
         route("GET", "/api/v1/status", Some(Scope::Read), get(status)),
+        // Each system proves itself in its own way: see `intake::hook`.
+        route("POST", "/hooks/{system}", None, post(intake::hook)),
         route("GET", "/metrics", Some(Scope::Read), get(metrics)),
         route("GET", "/healthz", None, get(healthz)),
         route("GET", "/readyz", None, get(readyz)),
@@ -109,7 +112,7 @@ async fn accept(
     let id = fresh_id();
     let ticket = report.accept(now, &id).map_err(|error| Refusal::field(error.field, error.what.clone()))?;
     let deadline = now.checked_add(shared.settings.deadline).unwrap_or(now);
-    let delivery = Delivery { idempotency_key, by: Some(identity.name.clone()) };
+    let delivery = Delivery { idempotency_key, by: Some(identity.name.clone()), id: None };
     let accepted = shared.store.accept(ticket, delivery, now, deadline).await.map_err(|error| {
         tracing::error!(error = %error, "a ticket could not be accepted");
         Refusal::from(error)
@@ -218,6 +221,8 @@ async fn show(
         }
     }
     let mut body = summary(&case);
+    let call_back = shared.store.call_back(case.number).await?.filter(|_| identity.scope >= Scope::Read);
+    body["callback"] = serde_json::to_value(call_back).unwrap_or_default();
     body["report"] = serde_json::to_value(&case.ticket).unwrap_or_default();
     body["document"] = serde_json::to_value(&case.verdict).unwrap_or_default();
     Ok(axum::Json(body).into_response())

@@ -34,6 +34,7 @@ pub struct Metrics {
     pub checks: Gauge,
     pub queue: Gauge,
     pub escalations: Counter,
+    pub missed_issues: Counter,
     deliveries: Family<Labels, Counter>,
     samples: Family<Labels, Counter>,
     /// Samples that were not taken: the one before was still under way, or it was too late.
@@ -59,6 +60,7 @@ impl Default for Metrics {
             checks: Gauge::default(),
             queue: Gauge::default(),
             escalations: Counter::default(),
+            missed_issues: Counter::default(),
             deliveries: Family::default(),
             samples: Family::default(),
             samples_skipped: Counter::default(),
@@ -92,6 +94,11 @@ impl Default for Metrics {
         );
         registry.register("checks", "Checks in force", metrics.checks.clone());
         registry.register("outbox_queue", "Actions that wait to be done", metrics.queue.clone());
+        registry.register(
+            "missed_issues",
+            "Tickets that had no issue, and whose customers said on the call-back that it was still broken",
+            metrics.missed_issues.clone(),
+        );
         registry.register("escalations", "Escalations written down", metrics.escalations.clone());
         registry.register("deliveries", "Actions tried, by result", metrics.deliveries.clone());
         registry.register("samples", "Looks taken in the background, by outcome", metrics.samples.clone());

@@ -27,6 +27,8 @@ mod access;
 mod answer;
 pub mod api;
 pub mod auth;
+mod callbacks;
+pub mod intake;
 pub mod log;
 pub mod metrics;
 pub mod outbox;
@@ -65,6 +67,7 @@ pub struct Parts {
     /// The runtime that probes run on.
     pub looks: Handle,
     pub policy: Policy,
+    pub desks: intake::Desks,
     pub deliverer: Deliverer,
     pub access: auth::Access,
     pub log: Option<log::LineLog>,
@@ -83,6 +86,8 @@ pub struct Shared {
     pub tools: Arc<Tools>,
     pub looks: Handle,
     pub policy: Policy,
+    /// The systems in which tickets live.
+    pub desks: intake::Desks,
     pub metrics: Arc<Metrics>,
     pub access: auth::Access,
     pub log: Option<log::LineLog>,
@@ -253,6 +258,7 @@ impl Daemon {
             tools: parts.tools,
             looks: parts.looks,
             policy: parts.policy,
+            desks: parts.desks,
             metrics: Arc::new(Metrics::default()),
             access: parts.access,
             log: parts.log,
@@ -287,6 +293,8 @@ impl Daemon {
         let around =
             tokio::spawn(look_around(shared.events.clone(), shared.checks.clone(), shared.faults.clone(), stop));
         let trying = tokio::spawn(try_the_store(Arc::clone(&shared)));
+        let calling = tokio::spawn(callbacks::run(Arc::clone(&shared), ending.clone()));
+        let polling = tokio::spawn(intake::poll(Arc::clone(&shared), ending.clone()));
         let sampling = tokio::spawn(sampler::run(Arc::clone(&shared), ending.clone()));
 
         let mut turn = Turn { shared: Arc::clone(&shared), waiting: VecDeque::new(), running: BTreeSet::new() };
@@ -337,6 +345,8 @@ impl Daemon {
         }
         ending.cancel();
         around.abort();
+        polling.abort();
+        calling.abort();
         trying.abort();
         tracker.close();
         let closing = Duration::from_secs(2);

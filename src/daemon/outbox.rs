@@ -6,7 +6,7 @@ use futures_util::stream::{self, StreamExt};
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use crate::response::deliver::{Attempted, Deliverer};
+use crate::response::deliver::{Attempted, Before, Deliverer};
 use crate::store::{Due, Store, StoreError};
 
 /// The most actions of one pass.
@@ -48,7 +48,8 @@ pub async fn drain(store: &Store, deliverer: &Deliverer, now: Timestamp) -> Resu
         stream::iter(queue)
             .map(|due| async move {
                 let later = || SignedDuration::try_from(start.elapsed()).ok().and_then(|by| now.checked_add(by).ok());
-                let attempted = deliverer.attempt(&due.action, due.tries, later().unwrap_or(now)).await;
+                let before = Before { tries: due.tries, previous: due.previous.as_deref() };
+                let attempted = deliverer.attempt(&due.action, before, later().unwrap_or(now)).await;
                 note(store, &due, attempted, later().unwrap_or(now)).await
             })
             .buffer_unordered(PER_CHANNEL)
@@ -76,7 +77,7 @@ enum Noted {
 async fn note(store: &Store, due: &Due, attempted: Attempted, now: Timestamp) -> Noted {
     let key = &due.action.key;
     let (written, noted) = match attempted {
-        Attempted::Delivered => (store.delivered(key, now).await, Noted::Delivered),
+        Attempted::Delivered { receipt } => (store.delivered(key, now, receipt).await, Noted::Delivered),
         Attempted::Failed { why, at, then } => {
             let noted = if at.is_some() { Noted::Failed } else { Noted::GivenUp };
             (store.failed_then(key, &why, at, then).await, noted)
@@ -101,7 +102,8 @@ mod tests {
     use crate::model::secret::{Environment, Redactor};
     use crate::model::ticket::Report;
     use crate::net::credentials::Credentials;
-    use crate::response::channels::{Channels, Wires};
+    use crate::net::outgoing::Wires;
+    use crate::response::channels::Channels;
     use crate::response::deliver::Backoff;
     use crate::response::escalation;
     use crate::store::{Delivery, Learned};
@@ -149,7 +151,7 @@ mod tests {
         let action = |channel: &&str| {
             Action::new(number, 1, ActionKind::Escalate, channel, "ops", serde_json::json!({}), start())
         };
-        let actions = channels.iter().map(action).collect();
+        let actions: Vec<Action> = channels.iter().map(action).collect();
         store.decide(number, 1, start(), verdict, actions, Learned::default()).await.unwrap();
         store
     }

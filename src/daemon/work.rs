@@ -8,17 +8,20 @@ use tokio::sync::mpsc;
 
 use super::{Shared, sampler};
 use crate::checks::CheckSet;
+use crate::model::action::{Action, ActionKind};
 use crate::model::case::{Case, Event, number_text};
 use crate::model::look::Outcome;
 use crate::model::memory::Memory;
 use crate::model::ticket::Ticket;
 use crate::model::verdict::{Phase, Verdict};
 use crate::model::window::Window;
+use crate::response::callback::begin;
 use crate::response::escalation::{Cause, POISONED_AFTER, without_looking};
 use crate::response::next_steps;
 use crate::response::playbook::{Occasion, follow_up};
+use crate::response::reply;
 use crate::store::history::HistoryError;
-use crate::store::{Learned, StoreError};
+use crate::store::{Following, Learned, StoreError};
 use crate::triage::{self, Round, Setting};
 
 /// Less time than this is not enough to look.
@@ -57,6 +60,7 @@ async fn round(shared: &Arc<Shared>, number: u64) -> Result<(), StoreError> {
     }
     let now = (shared.clock)();
     let attempts = shared.store.begin(number, now).await?;
+    first_reply(shared, &case, now).await?;
     let left = now.duration_until(case.deadline_at);
     let left = Duration::try_from(left.max(SignedDuration::ZERO)).unwrap_or_default();
 
@@ -80,6 +84,20 @@ async fn round(shared: &Arc<Shared>, number: u64) -> Result<(), StoreError> {
         }
     };
     decide(shared, &case, round, cause).await
+}
+
+/// The customer hears that somebody looks, where the ticket's desk says so: once, however often the round begins.
+async fn first_reply(shared: &Shared, case: &Case, now: Timestamp) -> Result<(), StoreError> {
+    let Some(rule) = shared.policy.desks.get(&case.ticket.source).filter(|rule| rule.first_reply && case.round == 1)
+    else {
+        return Ok(());
+    };
+    let facts = reply::first(case.number);
+    let (channel, id) = (&rule.channel, &case.ticket.id);
+    let action = Action::at_occasion(case.number, 1, ActionKind::Reply, channel, id, "first reply", facts, now);
+    shared.store.enqueue(vec![action], now).await?;
+    shared.outbox.notify_one();
+    Ok(())
 }
 
 /// A triage under the deadline of the round.
@@ -202,13 +220,19 @@ async fn decide(shared: &Arc<Shared>, case: &Case, round: Round, cause: Cause) -
     };
     verdict.next = next_steps::next(&verdict, &shared.catalog, &follow(&verdict));
     // Once more, for the messages carry the next steps as well.
-    let actions = follow(&verdict);
+    let mut actions = follow(&verdict);
+    let occasion = Occasion { number: case.number, round: case.round, ticket: &case.ticket, verdict: &verdict, cause };
+    let (call_back, asking) = begin(&occasion, &shared.policy, now).unzip();
+    actions.extend(asking.into_iter().flatten());
+    let following = Following { actions, call_back };
     let learned = Learned { templates: round.templates, passed_with: round.passed_with };
     let mut tries = 0;
     loop {
         tries += 1;
-        let written =
-            shared.store.decide(case.number, case.round, now, verdict.clone(), actions.clone(), learned.clone()).await;
+        let written = shared
+            .store
+            .decide(case.number, case.round, now, verdict.clone(), following.clone(), learned.clone())
+            .await;
         match written {
             Ok(()) => break,
             // Somebody else ended the round: it has its one verdict.
@@ -222,13 +246,14 @@ async fn decide(shared: &Arc<Shared>, case: &Case, round: Round, cause: Cause) -
     }
     let took = Duration::from_millis(verdict.took_ms);
     shared.metrics.verdict(verdict.decision, took);
-    shared.metrics.escalations.inc_by(actions.len() as u64);
+    let escalations = following.actions.iter().filter(|action| action.kind == ActionKind::Escalate).count();
+    shared.metrics.escalations.inc_by(escalations as u64);
     tracing::info!(
         ticket = %number_text(case.number),
         verdict = verdict.decision.name(),
         probability = verdict.probability,
         took_ms = verdict.took_ms,
-        escalations = actions.len(),
+        escalations,
         "verdict"
     );
     shared.told(case.number);

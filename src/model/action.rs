@@ -12,6 +12,18 @@ pub enum ActionKind {
     Escalate,
     /// The verdict is told to who asked for it.
     Announce,
+    /// The verdict is noted in the ticket, where its own system keeps it; for those who work on it.
+    Note,
+    /// The customer is told, in the ticket or by mail: made from customer-safe words alone.
+    Reply,
+    /// Somebody of a team is reached, as the team's ladder says.
+    Page,
+    /// Somebody who took it on is reminded.
+    Remind,
+    /// What else came in while a page was under way.
+    Summary,
+    /// Somebody is asked to call the customer back.
+    CallBack,
 }
 
 impl ActionKind {
@@ -19,6 +31,12 @@ impl ActionKind {
         match self {
             ActionKind::Escalate => "escalate",
             ActionKind::Announce => "announce",
+            ActionKind::Note => "note",
+            ActionKind::Reply => "reply",
+            ActionKind::Page => "page",
+            ActionKind::Remind => "remind",
+            ActionKind::Summary => "summary",
+            ActionKind::CallBack => "call_back",
         }
     }
 }
@@ -51,10 +69,30 @@ impl Action {
         facts: serde_json::Value,
         created_at: Timestamp,
     ) -> Self {
+        Self::at_occasion(ticket, round, kind, channel, recipient, "", facts, created_at)
+    }
+
+    /// An action of a kind that the same recipient can be due more than once in a round: the occasion tells them apart,
+    /// and is part of the key.
+    #[expect(clippy::too_many_arguments, reason = "these make the key, and what is said")]
+    pub fn at_occasion(
+        ticket: u64,
+        round: u32,
+        kind: ActionKind,
+        channel: &str,
+        recipient: &str,
+        occasion: &str,
+        facts: serde_json::Value,
+        created_at: Timestamp,
+    ) -> Self {
         let mut hash = Sha256::new();
         for part in [&ticket.to_string(), &round.to_string(), channel, kind.name(), recipient] {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part.as_bytes());
+        }
+        if !occasion.is_empty() {
+            hash.update((occasion.len() as u64).to_be_bytes());
+            hash.update(occasion.as_bytes());
         }
         let key = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         Action {

@@ -3,9 +3,11 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::action::Action;
+use super::action::{Action, ActionKind};
+use super::callback::Answer;
 use super::finding::Finding;
 use super::look::{Look, Outcome};
+use super::text::Untrusted;
 use super::ticket::Ticket;
 use super::verdict::Verdict;
 
@@ -80,6 +82,28 @@ pub enum Event {
     Action {
         action: Box<Action>,
     },
+    /// Something happened to the ticket where it lives.
+    Heard {
+        /// `updated`, `commented`, `closed`, `reopened`, `acknowledged`
+        what: String,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        by: Option<Untrusted>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        text: Option<Untrusted>,
+    },
+    /// Somebody asked the customer.
+    CalledBack {
+        answer: Answer,
+        by: String,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        note: Option<Untrusted>,
+    },
+    /// An action arrived.
+    Reached {
+        kind: ActionKind,
+        channel: String,
+        recipient: String,
+    },
 }
 
 impl Event {
@@ -91,6 +115,9 @@ impl Event {
             Event::Finding { .. } => "finding",
             Event::Verdict { .. } => "verdict",
             Event::Action { .. } => "action",
+            Event::Heard { .. } => "heard",
+            Event::CalledBack { .. } => "called_back",
+            Event::Reached { .. } => "reached",
         }
     }
 }

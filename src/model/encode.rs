@@ -98,6 +98,74 @@ pub fn shell_word(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
+/// Text between the tags of HTML, or within a quoted attribute.
+pub fn html(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in terminal(text).chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Text in a message of Slack's own markup (`mrkdwn`): no link, no mention, no channel can be made of it. Formatting
+/// characters stay what they are: at worst a word is bold.
+pub fn slack(text: &str) -> String {
+    terminal(text).replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}
+
+/// Text in Markdown (CommonMark, GitHub, GitLab, Mattermost): no markup, no image, no HTML can be made of it. After `@`
+/// and `#` stands a character of no width, for `@all` rings everybody and `#1` is written into issue 1, and no backslash
+/// keeps them from it.
+pub fn markdown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in terminal(text).chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '@' | '#' => {
+                out.push(c);
+                out.push('\u{200b}');
+            }
+            '\\' | '`' | '*' | '_' | '{' | '}' | '[' | ']' | '(' | ')' | '!' | '|' | '~' | '+' | '-' | '=' | '$'
+            | '^' => {
+                out.push('\\');
+                out.push(c);
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Text in the wiki markup of Jira: no macro, no link, no image, no mention can be made of it.
+pub fn jira(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in terminal(text).chars() {
+        if matches!(
+            c,
+            '{' | '}' | '[' | ']' | '!' | '|' | '*' | '_' | '-' | '+' | '^' | '~' | '?' | '#' | '\\' | '(' | ')'
+        ) {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// The value of a header of a mail: one line of printable characters. What is beyond ASCII is left to the encoder of the
+/// header (RFC 2047); words that pretend to be encoded already are taken apart, so that nobody decodes them.
+pub fn mail_header(text: &str) -> String {
+    terminal(text).replace("=?", "= ?")
+}
+
 /// True where a value can't be a header's value: line breaks, NUL and other controls.
 pub fn breaks_header(text: &str) -> bool {
     text.bytes().any(|b| (b < 0x20 && b != b'\t') || b == 0x7f)

@@ -1,11 +1,14 @@
 //! The words that Houston thinks in: plain data and pure rules. No I/O, no async, no clock.
 
 pub mod action;
+pub mod callback;
 pub mod case;
 pub mod catalog;
+pub mod delivery;
 pub mod encode;
 pub mod finding;
 pub mod history;
+pub mod letter;
 pub mod look;
 pub mod measure;
 pub mod memory;

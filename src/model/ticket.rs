@@ -44,6 +44,9 @@ pub struct Report {
     /// A call-back number or address.
     #[serde(default)]
     pub contact: Option<Untrusted>,
+    /// Where people see it in its own system.
+    #[serde(default)]
+    pub url: Option<Untrusted>,
     /// When the symptom began, and ended.
     #[serde(default)]
     pub since: Option<Timestamp>,
@@ -103,6 +106,8 @@ pub struct Ticket {
     pub services: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contact: Option<Untrusted>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<Untrusted>,
     /// When the reporter saw it, where the ticket says so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub symptom: Option<Symptom>,
@@ -122,6 +127,13 @@ pub struct Ticket {
 pub struct Unacceptable {
     pub field: &'static str,
     pub what: String,
+}
+
+/// True for what may be shown as a link.
+fn is_web_address(text: &str) -> bool {
+    (text.starts_with("https://") || text.starts_with("http://"))
+        && text.len() <= 2_000
+        && !text.chars().any(|c| c.is_whitespace() || super::encode::is_unprintable(c))
 }
 
 impl Report {
@@ -200,6 +212,7 @@ impl Report {
             customer: some(self.customer),
             services: self.services,
             contact: some(self.contact),
+            url: some(self.url).filter(|url| is_web_address(url.raw())),
             symptom,
             reported_at,
             alert: self.alert,

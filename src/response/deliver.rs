@@ -6,16 +6,18 @@
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
 
-use super::channels::webhook::TIMEOUT;
-use super::channels::{Channels, LOG, Outcome, Wires};
+use super::channels::{Channels, LOG};
 use crate::model::action::Action;
+use crate::model::delivery::{Message, Outcome};
+use crate::model::letter::Links;
+use crate::net::outgoing::{TIMEOUT, Wires};
 
 /// When a failed attempt is made again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,13 +59,12 @@ impl Backoff {
 /// What is to be noted of an attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Attempted {
-    Delivered,
-    /// It is due again at `at`, or, without, given up; `then` follows, written down with it.
-    Failed {
-        why: String,
-        at: Option<Timestamp>,
-        then: Vec<Action>,
+    Delivered {
+        /// What the receiver calls it.
+        receipt: Option<String>,
     },
+    /// It is due again at `at`, or, without, given up; `then` follows, written down with it.
+    Failed { why: String, at: Option<Timestamp>, then: Vec<Action> },
 }
 
 /// A channel that fails.
@@ -78,35 +79,50 @@ struct Ailing {
 #[derive(Debug)]
 pub struct Deliverer {
     channels: Channels,
-    wires: Wires,
+    wires: Arc<Wires>,
     backoff: Backoff,
+    links: Option<Links>,
     ailing: Mutex<BTreeMap<String, Ailing>>,
 }
 
+/// What is known of an action's earlier attempts, and of what was sent before it.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Before<'a> {
+    pub tries: u32,
+    /// See [`Message::previous`].
+    pub previous: Option<&'a str>,
+}
+
 impl Deliverer {
-    pub fn new(channels: Channels, wires: Wires, backoff: Backoff) -> Self {
-        Deliverer { channels, wires, backoff, ailing: Mutex::default() }
+    pub fn new(channels: Channels, wires: impl Into<Arc<Wires>>, backoff: Backoff) -> Self {
+        Deliverer { channels, wires: wires.into(), backoff, links: None, ailing: Mutex::default() }
     }
 
-    /// Attempts an action that was attempted `tries` times before. Takes 10 seconds at most; may be dropped at any time
+    /// With links to this Houston in what is sent.
+    pub fn with_links(mut self, links: Option<Links>) -> Self {
+        self.links = links;
+        self
+    }
+
+    /// Attempts an action. Takes 10 seconds at most; may be dropped at any time
     /// (then nobody knows whether it arrived, and it is simply attempted again).
-    pub async fn attempt(&self, action: &Action, tries: u32, now: Timestamp) -> Attempted {
+    pub async fn attempt(&self, action: &Action, before: Before<'_>, now: Timestamp) -> Attempted {
         let outcome = match self.rest_of_pause(&action.channel) {
             // Known to fail: not asked, so that the queue behind it isn't held up by timeouts.
             Some(left) => Outcome::Retry { after: Some(left), why: "the channel fails at the moment".to_owned() },
             None => {
-                let outcome = self.send(action, now).await;
+                let outcome = self.send(action, before, now).await;
                 self.note(&action.channel, &outcome);
                 outcome
             }
         };
         match outcome {
-            Outcome::Delivered => Attempted::Delivered,
+            Outcome::Delivered { receipt } => Attempted::Delivered { receipt },
             Outcome::Rejected { why } => {
                 tracing::error!(channel = ?action.channel, key = %action.key, why = ?why, "an action was refused");
                 Attempted::Failed { at: None, then: self.tell(action, &why, now), why }
             }
-            Outcome::Retry { after, why } => self.again(action, tries, after, why, now),
+            Outcome::Retry { after, why } => self.again(action, before.tries, after, why, now),
         }
     }
 
@@ -115,11 +131,13 @@ impl Deliverer {
         self.lock().keys().cloned().collect()
     }
 
-    async fn send(&self, action: &Action, now: Timestamp) -> Outcome {
+    async fn send(&self, action: &Action, before: Before<'_>, now: Timestamp) -> Outcome {
         let Some(channel) = self.channels.get(&action.channel) else {
             return Outcome::Rejected { why: "no such channel is configured".to_owned() };
         };
-        let sending = AssertUnwindSafe(async { channel.send(action, now, &self.wires).await }).catch_unwind();
+        let Before { tries, previous } = before;
+        let message = Message { action, previous, tries, now, links: self.links.as_ref() };
+        let sending = AssertUnwindSafe(async { channel.send(message, &self.wires).await }).catch_unwind();
         match tokio::time::timeout(TIMEOUT, sending).await {
             Ok(Ok(outcome)) => outcome,
             Ok(Err(_panic)) => Outcome::Retry { after: None, why: "the channel panicked".to_owned() },

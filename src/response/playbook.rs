@@ -1,8 +1,12 @@
 //! Decides what follows a verdict. Pure: the same case gives the same actions, with the same keys.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 
+use super::callback::Rules;
 use super::escalation::{self, Cause};
+use super::reply;
 use crate::model::action::{Action, ActionKind};
 use crate::model::ticket::Ticket;
 use crate::model::verdict::{Phase, Verdict};
@@ -23,13 +27,30 @@ pub struct Policy {
     pub escalate: Vec<Target>,
     /// Where every final verdict is told.
     pub announce: Vec<Target>,
+    /// When customers are called back.
+    pub call_back: Rules,
+    /// What becomes of verdicts on tickets of the systems in which they live, by the system's name.
+    pub desks: BTreeMap<String, DeskRule>,
+}
+
+/// What is written into the tickets of a system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeskRule {
+    /// The channel that leads into its tickets.
+    pub channel: String,
+    /// Whether verdicts are noted there.
+    pub note: bool,
+    /// Everybody can read what is written there: only customer-safe words are.
+    pub public: bool,
+    /// Whether the customer gets a first reply there.
+    pub first_reply: bool,
 }
 
 impl Default for Policy {
     /// Escalations go to the log, where nothing else is configured: they must never go nowhere.
     fn default() -> Self {
         let log = Target { channel: "log".to_owned(), recipient: "operators".to_owned() };
-        Policy { escalate: vec![log], announce: Vec::new() }
+        Policy { escalate: vec![log], announce: Vec::new(), call_back: Rules::default(), desks: BTreeMap::new() }
     }
 }
 
@@ -71,6 +92,13 @@ pub fn follow_up(occasion: &Occasion<'_>, policy: &Policy, now: Timestamp) -> Ve
     }
     if occasion.verdict.phase == Phase::Final {
         actions.extend(make(ActionKind::Announce, &policy.announce, &|| escalation::document(occasion)));
+        if let Some(rule) = policy.desks.get(&occasion.ticket.source).filter(|rule| rule.note) {
+            let there = Target { channel: rule.channel.clone(), recipient: occasion.ticket.id.clone() };
+            actions.extend(make(ActionKind::Note, &[there], &|| match rule.public {
+                true => reply::verdict(occasion),
+                false => escalation::document(occasion),
+            }));
+        }
     }
     actions
 }
@@ -87,8 +115,11 @@ mod tests {
 
     #[test]
     fn who_is_told_of_what() {
-        let policy =
-            Policy { escalate: vec![target("hook"), target("log"), target("hook")], announce: vec![target("desk")] };
+        let policy = Policy {
+            escalate: vec![target("hook"), target("log"), target("hook")],
+            announce: vec![target("desk")],
+            ..Policy::default()
+        };
         let now = Timestamp::UNIX_EPOCH;
         for (decision, cause, expected) in [
             (Decision::Issue, Cause::Judged, vec!["announce desk"]),
@@ -108,7 +139,7 @@ mod tests {
 
     #[test]
     fn an_escalation_never_goes_nowhere() {
-        let nobody = Policy { escalate: vec![], announce: vec![] };
+        let nobody = Policy { escalate: vec![], announce: vec![], ..Policy::default() };
         let (ticket, verdict) = (ticket(), verdict(Decision::Doubtful));
         let occasion = Occasion { number: 3, round: 1, ticket: &ticket, verdict: &verdict, cause: Cause::Judged };
         for policy in [nobody, Policy::default()] {

@@ -14,11 +14,13 @@ use rusqlite::Connection;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::model::action::Action;
+use crate::model::callback::CallBack;
 use crate::model::case::{Case, Event};
 use crate::model::history::Trouble;
 use crate::model::ticket::Ticket;
 use crate::model::verdict::Verdict;
 
+mod callback;
 mod directory;
 pub mod history;
 mod memory;
@@ -138,6 +140,19 @@ pub struct Delivery {
     pub idempotency_key: Option<String>,
     /// The name of whoever filed it.
     pub by: Option<String>,
+    /// What a ticket system calls this delivery: the system, and its id.
+    pub id: Option<(String, String)>,
+}
+
+/// What became of an event of a ticket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// It is on disk.
+    Noted(u64),
+    /// It was before.
+    Again(u64),
+    /// Nobody told of that ticket.
+    NoSuchTicket,
 }
 
 /// A ticket that is on disk.
@@ -153,6 +168,8 @@ pub struct Accepted {
 pub struct Due {
     pub action: Action,
     pub tries: u32,
+    /// What the receiver called the message before it, of the same ticket to the same recipient.
+    pub previous: Option<String>,
 }
 
 /// An event with its place in the case's history.
@@ -171,6 +188,20 @@ pub struct Learned {
     pub templates: Vec<(String, Vec<String>)>,
     /// `(check, parameter values)` under which a journey passed.
     pub passed_with: Vec<(String, String)>,
+}
+
+/// What follows from a round, beside its verdict.
+#[derive(Debug, Clone, Default)]
+pub struct Following {
+    pub actions: Vec<Action>,
+    /// Whom to call back.
+    pub call_back: Option<CallBack>,
+}
+
+impl From<Vec<Action>> for Following {
+    fn from(actions: Vec<Action>) -> Self {
+        Following { actions, ..Following::default() }
+    }
 }
 
 impl Store {
@@ -202,6 +233,7 @@ impl Store {
             ticket,
             idempotency_key: delivery.idempotency_key,
             filed_by: delivery.by,
+            delivery: delivery.id,
             accepted_at: micros(accepted_at),
             deadline_at: micros(deadline_at),
             size_limit: self.inner.size_limit,
@@ -212,6 +244,53 @@ impl Store {
             write::accept(connection, &intake)
         })
         .await
+    }
+
+    /// Notes what happened to a ticket in its own system, once: a repeated delivery changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Unwritable`]: it must not be acknowledged.
+    pub async fn hear(
+        &self,
+        source: &str,
+        source_id: &str,
+        delivery: Option<String>,
+        at: Timestamp,
+        event: Event,
+    ) -> Result<Heard, StoreError> {
+        let (source, source_id, at, body) =
+            (source.to_owned(), source_id.to_owned(), micros(at), rows::encode(&event)?);
+        self.write(Urgency::Intake, move |connection| {
+            write::hear(connection, &source, &source_id, delivery.as_deref(), at, &body)
+        })
+        .await
+    }
+
+    /// Writes actions down that no verdict leads to. One whose key is known is there already.
+    ///
+    /// # Errors
+    /// [`StoreError::Unwritable`]
+    pub async fn enqueue(&self, actions: Vec<Action>, at: Timestamp) -> Result<(), StoreError> {
+        let (actions, at) = (write::ActionRow::all(actions)?, micros(at));
+        self.write(Urgency::Obligation, move |connection| Ok(write::enqueue(connection, &actions, at)?)).await
+    }
+
+    /// How far this ticket system was read.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreadable`]
+    pub async fn cursor(&self, system: &str) -> Result<Option<String>, StoreError> {
+        let system = system.to_owned();
+        self.read(move |connection| Ok(read::cursor(connection, &system)?)).await
+    }
+
+    /// Notes how far this ticket system was read: to be called when all of it is on disk.
+    ///
+    /// # Errors
+    /// [`StoreError::Unwritable`]
+    pub async fn set_cursor(&self, system: &str, cursor: &str) -> Result<(), StoreError> {
+        let (system, cursor) = (system.to_owned(), cursor.to_owned());
+        self.write(Urgency::Obligation, move |connection| Ok(write::set_cursor(connection, &system, &cursor)?)).await
     }
 
     /// Starts another round; returns its number.
@@ -253,13 +332,14 @@ impl Store {
         round: u32,
         at: Timestamp,
         verdict: Verdict,
-        actions: Vec<Action>,
+        following: impl Into<Following>,
         learned: Learned,
     ) -> Result<(), StoreError> {
+        let Following { actions, call_back } = following.into();
         let memory = learned.clone();
         let trouble = Trouble::of(&verdict, at);
         let (at, body, actions) = (micros(at), rows::encode(&verdict)?, write::ActionRow::all(actions)?);
-        let decision = write::Decision { ticket, round, at, body, actions, learned, trouble };
+        let decision = write::Decision { ticket, round, at, body, actions, learned, trouble, call_back };
         let decided = self.write(Urgency::Obligation, move |connection| write::decide(connection, &decision)).await;
         self.inner.memory.learned(&memory);
         decided
@@ -324,13 +404,15 @@ impl Store {
         Ok(self.read(read::next_due).await?.map(rows::instant))
     }
 
-    /// The action was done.
+    /// The action was done; `receipt` is what its receiver calls it, for the next one of the same ticket to the same
+    /// recipient. It becomes an event of the case: who was reached, and when.
     ///
     /// # Errors
     /// [`StoreError::NoSuchAction`]
-    pub async fn delivered(&self, key: &str, at: Timestamp) -> Result<(), StoreError> {
+    pub async fn delivered(&self, key: &str, at: Timestamp, receipt: Option<String>) -> Result<(), StoreError> {
         let (key, at) = (key.to_owned(), micros(at));
-        self.write(Urgency::Obligation, move |connection| write::delivered(connection, &key, at)).await
+        self.write(Urgency::Obligation, move |connection| write::delivered(connection, &key, at, receipt.as_deref()))
+            .await
     }
 
     /// The action failed; it is due again at `retry_at`, or never (`None`: given up).

@@ -197,9 +197,25 @@ pub(super) fn due(connection: &Connection, now: i64, limit: usize) -> Result<Vec
     )?;
     let rows = statement.query_map(params![now, bounded(limit)], |row| {
         let tries: i64 = row.get(7)?;
-        Ok(Due { action: rows::action(row)?, tries: u32::try_from(tries).unwrap_or(u32::MAX) })
+        Ok(Due { action: rows::action(row)?, tries: u32::try_from(tries).unwrap_or(u32::MAX), previous: None })
     })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let mut all: Vec<Due> = rows.collect::<Result<_, _>>()?;
+    let mut receipt = connection
+        .prepare_cached("SELECT reference FROM receipt WHERE ticket = ?1 AND channel = ?2 AND recipient = ?3")?;
+    for due in &mut all {
+        let action = &due.action;
+        due.previous = receipt
+            .query_row(params![integer(action.ticket), action.channel, action.recipient], |row| row.get(0))
+            .optional()?;
+    }
+    Ok(all)
+}
+
+pub(super) fn cursor(connection: &Connection, system: &str) -> Result<Option<String>, rusqlite::Error> {
+    connection
+        .prepare_cached("SELECT value FROM cursor WHERE system = ?1")?
+        .query_row([system], |row| row.get(0))
+        .optional()
 }
 
 /// When the next waiting action is due.

@@ -208,6 +208,7 @@ fn substitute(number: i64, source: &str, source_id: &str, why: &StoreError) -> T
         reporter: None,
         customer: None,
         services: Vec::new(),
+        url: None,
         contact: None,
         symptom: None,
         reported_at: Timestamp::UNIX_EPOCH,

@@ -94,6 +94,41 @@ pub(super) const MIGRATIONS: &[&str] = &[
     ) STRICT;
     CREATE INDEX trouble_until ON trouble (until);
 ",
+    "
+    -- What a receiver calls the newest message of a ticket to one recipient.
+    CREATE TABLE receipt (
+        ticket    INTEGER NOT NULL,
+        channel   TEXT NOT NULL,
+        recipient TEXT NOT NULL,
+        reference TEXT NOT NULL,
+        PRIMARY KEY (ticket, channel, recipient)
+    ) STRICT, WITHOUT ROWID;
+
+    -- Deliveries of ticket systems that were taken in; a repetition is recognised by its id.
+    CREATE TABLE delivery (
+        system TEXT NOT NULL,
+        id     TEXT NOT NULL,
+        at     INTEGER NOT NULL,
+        ticket INTEGER,
+        PRIMARY KEY (system, id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX delivery_at ON delivery (at);
+
+    -- Whom to call back; due_at is null once that is over.
+    CREATE TABLE callback (
+        ticket INTEGER PRIMARY KEY,
+        due_at INTEGER,
+        body   BLOB NOT NULL,
+        crc    INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX callback_due ON callback (due_at) WHERE due_at IS NOT NULL;
+
+    -- How far a ticket system was read.
+    CREATE TABLE cursor (
+        system TEXT PRIMARY KEY,
+        value  TEXT NOT NULL
+    ) STRICT;
+",
 ];
 
 /// How long a statement waits for a lock that somebody else holds on the file (a backup tool).

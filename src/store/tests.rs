@@ -140,7 +140,12 @@ async fn an_idempotency_key_belongs_to_what_was_said_with_it() {
         let report = Report { title: Some(title.into()), ..Report::default() };
         let ticket = report.accept(at(seconds), id).unwrap();
         store
-            .accept(ticket, Delivery { idempotency_key: Some(key.into()), by: None }, at(seconds), at(seconds + 60))
+            .accept(
+                ticket,
+                Delivery { idempotency_key: Some(key.into()), ..Delivery::default() },
+                at(seconds),
+                at(seconds + 60),
+            )
             .await
     };
     assert_eq!(deliver("generated-1", "slow", "k", 0).await.unwrap(), Accepted { number: 1, new: true });
@@ -241,15 +246,15 @@ async fn an_action_waits_until_it_is_delivered_or_given_up() {
     store.failed(&first.key, "refused", Some(at(30))).await.unwrap();
     assert_eq!(due(29).await, [("b".into(), 0)]);
     assert_eq!(due(30).await, [("b".into(), 0), ("a".into(), 1)]);
-    store.delivered(&second.key, at(3)).await.unwrap();
-    store.delivered(&second.key, at(4)).await.unwrap();
+    store.delivered(&second.key, at(3), None).await.unwrap();
+    store.delivered(&second.key, at(4), None).await.unwrap();
     store.failed(&second.key, "late news", Some(at(9))).await.unwrap();
     assert_eq!(due(99).await, [("a".into(), 1)]);
     let fallback = action(number, 1, "a by another way", at(40));
     store.failed_then(&first.key, "gone", None, vec![fallback.clone(), fallback]).await.unwrap();
     assert_eq!(due(99).await, [("a by another way".into(), 0)]);
     assert_eq!(store.queue_length().await.unwrap(), 1);
-    let unknown = store.delivered("nobody's", at(5)).await;
+    let unknown = store.delivered("nobody's", at(5), None).await;
     assert_eq!(unknown, Err(StoreError::NoSuchAction("nobody's".into())));
 }
 

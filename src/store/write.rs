@@ -4,13 +4,21 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::rows::{self, integer, natural};
 use super::writer::Failed;
-use super::{Accepted, Learned, StoreError, memory};
+use super::{Accepted, Heard, Learned, StoreError, callback, memory};
 use crate::model::action::Action;
+use crate::model::callback::CallBack;
+use crate::model::case::Event;
 use crate::model::history::Trouble;
 use crate::model::ticket::Ticket;
 
 /// The most actions that wait; beyond, no ticket is taken in.
 const OUTBOX_LIMIT: i64 = 1_000_000;
+
+/// A delivery is recognised for so long, in microseconds: 30 days, longer than any system repeats one.
+const REPEATED_FOR: i64 = 30 * 86_400 * 1_000_000;
+
+/// The longest receipt that is kept, in bytes.
+const RECEIPT_LIMIT: usize = 1_000;
 
 /// The most of a failure that is kept, in bytes.
 const ERROR_LIMIT: usize = 500;
@@ -21,6 +29,8 @@ pub(super) struct Intake {
     pub body: Vec<u8>,
     pub idempotency_key: Option<String>,
     pub filed_by: Option<String>,
+    /// The system, and its id for this delivery.
+    pub delivery: Option<(String, String)>,
     pub accepted_at: i64,
     pub deadline_at: i64,
     /// The database may not be larger than this, in bytes.
@@ -40,6 +50,66 @@ impl ActionRow {
 }
 
 pub(super) fn accept(connection: &Connection, intake: &Intake) -> Result<Accepted, Failed> {
+    let Some((system, id)) = &intake.delivery else { return accept_ticket(connection, intake) };
+    if let Some(number) = delivered_before(connection, system, id)? {
+        return Ok(Accepted { number, new: false });
+    }
+    let accepted = accept_ticket(connection, intake)?;
+    note_delivery(connection, system, id, intake.accepted_at, accepted.number)?;
+    Ok(accepted)
+}
+
+/// The ticket that a delivery was about, where it was taken in before.
+fn delivered_before(connection: &Connection, system: &str, id: &str) -> Result<Option<u64>, rusqlite::Error> {
+    let number: Option<i64> = connection
+        .prepare_cached("SELECT ticket FROM delivery WHERE system = ?1 AND id = ?2")?
+        .query_row([system, id], |row| row.get(0))
+        .optional()?;
+    Ok(number.map(natural))
+}
+
+/// Remembers a delivery, and forgets those that nobody repeats any more.
+fn note_delivery(connection: &Connection, system: &str, id: &str, at: i64, ticket: u64) -> Result<(), rusqlite::Error> {
+    connection.prepare_cached("DELETE FROM delivery WHERE at < ?1")?.execute([at - REPEATED_FOR])?;
+    connection
+        .prepare_cached("INSERT INTO delivery (system, id, at, ticket) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![system, id, at, integer(ticket)])?;
+    Ok(())
+}
+
+pub(super) fn hear(
+    connection: &Connection,
+    source: &str,
+    source_id: &str,
+    delivery: Option<&str>,
+    at: i64,
+    event: &[u8],
+) -> Result<Heard, Failed> {
+    if let Some(id) = delivery
+        && let Some(number) = delivered_before(connection, source, id)?
+    {
+        return Ok(Heard::Again(number));
+    }
+    let number: Option<i64> = connection
+        .prepare_cached("SELECT number FROM ticket WHERE source = ?1 AND source_id = ?2")?
+        .query_row([source, source_id], |row| row.get(0))
+        .optional()?;
+    let Some(number) = number.map(natural) else { return Ok(Heard::NoSuchTicket) };
+    append(connection, number, at, std::slice::from_ref(&event.to_vec()))?;
+    if let Some(id) = delivery {
+        note_delivery(connection, source, id, at, number)?;
+    }
+    Ok(Heard::Noted(number))
+}
+
+pub(super) fn set_cursor(connection: &Connection, system: &str, cursor: &str) -> Result<(), rusqlite::Error> {
+    connection
+        .prepare_cached("INSERT OR REPLACE INTO cursor (system, value) VALUES (?1, ?2)")?
+        .execute([system, cursor])
+        .map(drop)
+}
+
+fn accept_ticket(connection: &Connection, intake: &Intake) -> Result<Accepted, Failed> {
     if let Some(key) = &intake.idempotency_key {
         let known = stored_ticket(connection, "idempotency_key = ?1", params![key])?;
         if let Some((number, stored)) = known {
@@ -197,6 +267,7 @@ pub(super) struct Decision {
     pub learned: Learned,
     /// What it says was wrong; with `None` what an earlier round of the ticket said is taken back.
     pub trouble: Option<Trouble>,
+    pub call_back: Option<CallBack>,
 }
 
 pub(super) fn decide(connection: &Connection, decision: &Decision) -> Result<(), Failed> {
@@ -229,11 +300,16 @@ pub(super) fn decide(connection: &Connection, decision: &Decision) -> Result<(),
     enqueue(connection, &decision.actions, decision.at)?;
     memory::learn(connection, &decision.learned, decision.at)?;
     memory::note_trouble(connection, ticket, decision.trouble.as_ref())?;
+    match &decision.call_back {
+        Some(call_back) => callback::begin(connection, call_back)?,
+        // What an earlier round wanted to ask is no question any more.
+        None => drop(connection.prepare_cached("DELETE FROM callback WHERE ticket = ?1")?.execute([ticket])?),
+    }
     Ok(())
 }
 
 /// Writes actions down; one whose key is known is there already.
-fn enqueue(connection: &Connection, actions: &[ActionRow], at: i64) -> Result<(), rusqlite::Error> {
+pub(super) fn enqueue(connection: &Connection, actions: &[ActionRow], at: i64) -> Result<(), rusqlite::Error> {
     for ActionRow { action, body } in actions {
         let (ticket, created_at) = (integer(action.ticket), rows::micros(action.created_at));
         let new = connection
@@ -259,11 +335,34 @@ fn enqueue(connection: &Connection, actions: &[ActionRow], at: i64) -> Result<()
     Ok(())
 }
 
-pub(super) fn delivered(connection: &Connection, key: &str, at: i64) -> Result<(), Failed> {
-    let changed = connection
+pub(super) fn delivered(connection: &Connection, key: &str, at: i64, receipt: Option<&str>) -> Result<(), Failed> {
+    let row = connection
+        .prepare_cached(
+            "SELECT key, body, crc, ticket, round, channel, created_at, tries, last_error, state FROM outbox WHERE key = ?1",
+        )?
+        .query_row([key], |row| Ok((rows::action(row)?, row.get::<_, i64>(9)?)))
+        .optional()?;
+    let Some((action, state)) = row else { return Err(StoreError::NoSuchAction(key.to_owned()).into()) };
+    connection
         .prepare_cached("UPDATE outbox SET state = ?2, done_at = coalesce(done_at, ?3), tries = tries + (state <> ?2) WHERE key = ?1")?
         .execute(params![key, rows::DELIVERED, at])?;
-    if changed == 0 { Err(StoreError::NoSuchAction(key.to_owned()).into()) } else { Ok(()) }
+    let ticket = integer(action.ticket);
+    if let Some(receipt) = receipt.filter(|receipt| receipt.len() <= RECEIPT_LIMIT) {
+        connection
+            .prepare_cached(
+                "INSERT OR REPLACE INTO receipt (ticket, channel, recipient, reference) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![ticket, action.channel, action.recipient, receipt])?;
+    }
+    if state != rows::DELIVERED {
+        let reached = Event::Reached { kind: action.kind, channel: action.channel, recipient: action.recipient };
+        let body = rows::encode(&reached)?;
+        // The ticket may be gone; what was sent about it was sent all the same.
+        if head(connection, action.ticket).is_ok() {
+            append(connection, action.ticket, at, &[body])?;
+        }
+    }
+    Ok(())
 }
 
 /// Notes a failed attempt, and what follows from it, together. What was delivered stays delivered.

@@ -7,8 +7,10 @@ mod wire;
 mod world;
 
 mod bad_requests;
+mod call_backs;
 mod commands;
 mod deadline;
+mod hooks;
 mod hostile_text;
 mod kills;
 mod life;

@@ -96,7 +96,9 @@ fn a_follower_hears_each_event_as_it_happens_and_can_come_back() {
     }
     let kept = daemon.events("T-1", None);
     assert_eq!(heard, kept[..heard.len()], "nothing lost, nothing twice");
-    assert_eq!(kept.last().map(|(_, name, _)| name.as_str()), Some("action"), "it was escalated: {kept:?}");
+    // Whether it has arrived by now is another matter.
+    let last = kept.iter().map(|(_, name, _)| name.as_str()).rfind(|name| *name != "reached");
+    assert_eq!(last, Some("action"), "it was escalated: {kept:?}");
 }
 
 #[test]

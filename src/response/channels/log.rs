@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use serde::Deserialize;
 
-use super::{Channel, ChannelKind, Outcome, Sending, Wires};
-use crate::model::action::Action;
+use super::{Channel, ChannelKind};
 use crate::model::case::number_text;
+use crate::model::delivery::{Message, Outcome};
 use crate::model::encode;
+use crate::net::outgoing::{Sending, Wires};
 
 /// The most of the facts that the line carries, in bytes.
 const FACTS: usize = 4_096;
@@ -33,7 +33,8 @@ pub static LOG: ChannelKind = ChannelKind {
 pub struct Log;
 
 impl Channel for Log {
-    fn send<'a>(&'a self, action: &'a Action, _now: Timestamp, wires: &'a Wires) -> Sending<'a> {
+    fn send<'a>(&'a self, message: Message<'a>, wires: &'a Wires) -> Sending<'a> {
+        let action = message.action;
         let shown = |text: &str| encode::terminal(&wires.redactor.strike(text));
         let summary = action.facts.get("summary").or_else(|| action.facts.get("verdict"));
         let mut facts = shown(&action.facts.to_string());
@@ -56,7 +57,7 @@ impl Channel for Log {
             %facts,
             "action"
         );
-        Box::pin(std::future::ready(Outcome::Delivered))
+        Box::pin(std::future::ready(Outcome::DELIVERED))
     }
 }
 
@@ -65,9 +66,11 @@ mod tests {
     use std::io::Write;
     use std::sync::Mutex;
 
+    use jiff::Timestamp;
+
     use super::super::tests::wires;
     use super::*;
-    use crate::model::action::ActionKind;
+    use crate::model::action::{Action, ActionKind};
     use crate::model::secret::Secret;
 
     #[derive(Clone, Default)]
@@ -94,7 +97,8 @@ mod tests {
         let facts = serde_json::json!({ "summary": hostile, "long": "y".repeat(10_000) });
         let action = Action::new(7, 1, ActionKind::Escalate, "log", hostile, facts, Timestamp::UNIX_EPOCH);
         let guard = tracing::subscriber::set_default(subscriber);
-        assert_eq!(Log.send(&action, Timestamp::UNIX_EPOCH, &wires).await, Outcome::Delivered);
+        let message = Message { action: &action, previous: None, tries: 0, now: Timestamp::UNIX_EPOCH, links: None };
+        assert_eq!(Log.send(message, &wires).await, Outcome::DELIVERED);
         drop(guard);
         let text = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         assert_eq!(text.lines().count(), 1, "{text}");

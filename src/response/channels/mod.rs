@@ -3,18 +3,12 @@
 //! To add a kind: one file, its `mod` line, its line in [`CHANNELS`].
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use jiff::Timestamp;
-
-use crate::model::action::Action;
-use crate::model::secret::{Redactor, SecretRef};
+use crate::model::delivery::Message;
+use crate::model::secret::SecretRef;
 use crate::model::source::{Diagnostic, nearest};
-use crate::net::credentials::Credentials;
-use crate::net::http::Client;
+use crate::net::outgoing::{Sending, Wires};
 use crate::yaml;
 
 pub mod log;
@@ -31,37 +25,12 @@ pub fn kind(name: &str) -> Option<&'static ChannelKind> {
     CHANNELS.iter().copied().find(|kind| kind.name == name)
 }
 
-/// What channels share.
-#[derive(Debug)]
-pub struct Wires {
-    pub http: Client,
-    pub credentials: Credentials,
-    pub redactor: Redactor,
-}
-
-/// How one attempt went.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    Delivered,
-    /// Nobody can know whether it arrived, or it has not: it is sent again with the same key, not before `after`
-    /// where the receiver says so.
-    Retry {
-        after: Option<Duration>,
-        why: String,
-    },
-    /// It would be refused again.
-    Rejected {
-        why: String,
-    },
-}
-
-/// A delivery under way.
-pub type Sending<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
-
 /// A way to reach somebody, set up from its entry in `houston.yaml`.
 pub trait Channel: Send + Sync + std::fmt::Debug {
-    /// Sends once, at `now`. It is dropped at its deadline, so it must be safe to cancel at each `await`.
-    fn send<'a>(&'a self, action: &'a Action, now: Timestamp, wires: &'a Wires) -> Sending<'a>;
+    /// Sends once. It is dropped at its deadline, so it must be safe to cancel at each `await`. After an attempt whose
+    /// end nobody knows (`message.tries` > 0) it looks first whether the message is there already, where that can be
+    /// asked.
+    fn send<'a>(&'a self, message: Message<'a>, wires: &'a Wires) -> Sending<'a>;
 
     /// Secrets that it will need, so that a missing one is an error at the start.
     fn secrets(&self) -> Vec<SecretRef> {
@@ -155,8 +124,8 @@ impl Channels {
             .flat_map(|(name, channel)| channel.secrets().into_iter().map(move |secret| (name.as_str(), secret)))
     }
 
-    #[cfg(test)]
-    pub(super) fn insert(&mut self, name: &str, channel: Arc<dyn Channel>) {
+    /// Adds a way that isn't declared under `channels`. A name that is taken is replaced.
+    pub fn attach(&mut self, name: &str, channel: Arc<dyn Channel>) {
         self.0.insert(name.to_owned(), channel);
     }
 }
@@ -168,12 +137,15 @@ pub(super) mod tests {
     use super::*;
 
     pub(in super::super) fn wires() -> Wires {
-        let redactor = Redactor::default();
+        let redactor = crate::model::secret::Redactor::default();
         let secrets =
             [("HOOK_SECRET", "0123456789abcdef0123"), ("HOOK_TOKEN", "bearer-of-good-news"), ("SHORT", "short")];
         let environment = secrets.map(|(name, value)| (name.to_owned(), value.to_owned()));
-        let credentials = Credentials::new(crate::model::secret::Environment::new(environment), redactor.clone());
-        Wires { http: Client::default(), credentials, redactor }
+        let credentials = crate::net::credentials::Credentials::new(
+            crate::model::secret::Environment::new(environment),
+            redactor.clone(),
+        );
+        Wires { http: crate::net::http::Client::default(), credentials, redactor }
     }
 
     fn declare(text: &str) -> Result<Channels, Diagnostic> {

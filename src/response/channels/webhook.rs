@@ -19,29 +19,21 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
-use http::{HeaderMap, Method};
-use jiff::Timestamp;
+use http::Method;
 use serde::Deserialize;
 use sha2::Sha256;
 use url::Url;
 
-use super::{Channel, ChannelKind, Outcome, Sending, Wires};
+use super::{Channel, ChannelKind};
 use crate::model::action::Action;
-use crate::model::secret::{Redactor, Secret, SecretRef};
+use crate::model::delivery::{Message, Outcome};
+use crate::model::secret::{Secret, SecretRef};
 use crate::model::source::Diagnostic;
-use crate::net::budget::Budget;
-use crate::net::http::{Caps, Reason, Request, TlsOptions};
+use crate::net::http::TlsOptions;
+use crate::net::outgoing::{Call, Sending, Wires};
 use crate::yaml::{self, Spanned};
-
-/// How long one attempt may take.
-pub const TIMEOUT: Duration = Duration::from_secs(10);
-
-/// As much of an answer is read as lets the connection end in order.
-const ANSWER_LIMIT: usize = 64 * 1024;
 
 pub static WEBHOOK: ChannelKind = ChannelKind {
     name: "webhook",
@@ -95,56 +87,33 @@ fn read(node: &yaml::Node) -> Result<Webhook, Diagnostic> {
 const SECRET_AT_LEAST: usize = 16;
 
 impl Webhook {
-    async fn post(&self, action: &Action, now: Timestamp, wires: &Wires) -> Outcome {
+    async fn post(&self, message: Message<'_>, wires: &Wires) -> Result<Outcome, Outcome> {
         // A secret that is not to be had now may be later: it is read anew for each attempt.
-        let secret = match wires.credentials.get(&self.secret) {
-            Ok(secret) if secret.expose().len() >= SECRET_AT_LEAST => secret,
-            Ok(_) => return retry(format!("its secret is shorter than {SECRET_AT_LEAST} bytes")),
-            Err(why) => return retry(why),
-        };
-        let mut secret_headers = Vec::new();
+        let secret = wires.credentials.get(&self.secret).map_err(Outcome::retry)?;
+        if secret.expose().len() < SECRET_AT_LEAST {
+            return Err(Outcome::retry(format!("its secret is shorter than {SECRET_AT_LEAST} bytes")));
+        }
+        // All secrets are known before the body is written, so that none of them is in it.
+        let mut call = Call::get(self.url.clone());
         if let Some(token) = &self.bearer_token {
-            match wires.credentials.get(token) {
-                Ok(token) => {
-                    let value = Secret::new(format!("Bearer {}", token.expose()));
-                    secret_headers.push(("Authorization".to_owned(), value));
-                }
-                Err(why) => return retry(why),
-            }
+            call = call.secret("Authorization", "Bearer ", token, wires)?;
         }
-        let body = body(action, &wires.redactor);
-        let timestamp = now.as_second().to_string();
-        let Some(signature) = sign(&secret, &timestamp, body.as_bytes()) else {
-            return retry("its secret can't be used as a key".to_owned());
-        };
-        let header = |name: &str, value: String| (name.to_owned(), value);
-        let deadline = tokio::time::Instant::now() + TIMEOUT;
-        let request = Request {
-            method: Method::POST,
-            headers: vec![
-                header("Content-Type", "application/json".to_owned()),
-                header("X-Houston-Key", action.key.clone()),
-                header("X-Houston-Timestamp", timestamp),
-                header("X-Houston-Signature", signature),
-            ],
-            secret_headers,
-            body: Bytes::from(body),
-            tls: Arc::clone(&self.tls),
-            caps: Caps { body: ANSWER_LIMIT, ..Caps::default() },
-            budget: Budget::System,
-            ..Request::get(self.url.clone(), deadline)
-        };
-        match wires.http.send(request).await {
-            Ok(response) => judge(response.status, &response.headers, now),
-            Err(failure) if failure.reason == Reason::Guard => Outcome::Rejected { why: failure.what },
-            Err(failure) => retry(format!("{} ({})", failure.what, failure.phase.name())),
-        }
+        let call = call.with_json(Method::POST, body(message.action), wires).tls(&self.tls);
+        let timestamp = message.now.as_second().to_string();
+        let signature =
+            sign(&secret, &timestamp, &call.body).ok_or_else(|| Outcome::retry("its secret can't be used as a key"))?;
+        let call = call
+            .header("X-Houston-Key", message.action.key.as_str())
+            .header("X-Houston-Timestamp", timestamp)
+            .header("X-Houston-Signature", signature);
+        call.send(message.now, wires).await?;
+        Ok(Outcome::DELIVERED)
     }
 }
 
 impl Channel for Webhook {
-    fn send<'a>(&'a self, action: &'a Action, now: Timestamp, wires: &'a Wires) -> Sending<'a> {
-        Box::pin(self.post(action, now, wires))
+    fn send<'a>(&'a self, message: Message<'a>, wires: &'a Wires) -> Sending<'a> {
+        Box::pin(async move { self.post(message, wires).await.unwrap_or_else(|failed| failed) })
     }
 
     fn secrets(&self) -> Vec<SecretRef> {
@@ -152,33 +121,8 @@ impl Channel for Webhook {
     }
 }
 
-fn retry(why: String) -> Outcome {
-    Outcome::Retry { after: None, why }
-}
-
-/// What an answer means; its body is of no interest.
-fn judge(status: u16, headers: &HeaderMap, now: Timestamp) -> Outcome {
-    let why = format!("it answered {status}");
-    match status {
-        200..300 => Outcome::Delivered,
-        408 | 425 | 429 | 500.. => Outcome::Retry { after: retry_after(headers, now), why },
-        300..400 => Outcome::Rejected { why: format!("{why}: redirects are not followed") },
-        _ => Outcome::Rejected { why },
-    }
-}
-
-/// `Retry-After`, as seconds or as a date (RFC 9110, section 10.2.3).
-fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
-    let text = headers.get(http::header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
-    Some(Duration::try_from(now.duration_until(at)).unwrap_or_default())
-}
-
-/// The message, without any secret that is known.
-fn body(action: &Action, redactor: &Redactor) -> String {
+/// The message: the facts, and beside them what the action is.
+fn body(action: &Action) -> serde_json::Value {
     let mut fields = match action.facts.clone() {
         serde_json::Value::Object(fields) => fields,
         other => serde_json::Map::from_iter([("facts".to_owned(), other)]),
@@ -192,20 +136,7 @@ fn body(action: &Action, redactor: &Redactor) -> String {
     fields
         .entry("ticket")
         .or_insert_with(|| serde_json::json!({ "number": crate::model::case::number_text(action.ticket) }));
-    struck(serde_json::Value::Object(fields), redactor).to_string()
-}
-
-/// Every text in it struck; the JSON around them stays whole.
-fn struck(value: serde_json::Value, redactor: &Redactor) -> serde_json::Value {
-    use serde_json::Value;
-    match value {
-        Value::String(text) => Value::String(redactor.strike(&text)),
-        Value::Array(values) => values.into_iter().map(|value| struck(value, redactor)).collect(),
-        Value::Object(fields) => {
-            fields.into_iter().map(|(name, value)| (redactor.strike(&name), struck(value, redactor))).collect()
-        }
-        other => other,
-    }
+    serde_json::Value::Object(fields)
 }
 
 /// `v1=` and the signature in hex.
@@ -234,35 +165,5 @@ mod tests {
             sign(&secret, "1700000000", br#"{"a":1}"#).unwrap(),
             "v1=9eb18f493f8ec135d9eb2dad817c369bb4e9cbfa818657897a7437c1cd8c3a23"
         );
-    }
-
-    #[test]
-    fn what_an_answer_means() {
-        let now: Timestamp = "1994-11-06T08:49:07Z".parse().unwrap();
-        let after = |seconds| Some(Duration::from_secs(seconds));
-        for (status, header, expected) in [
-            (200, None, Some(None)),
-            (202, None, Some(None)),
-            (299, None, Some(None)),
-            (429, Some("120"), Some(after(120))),
-            (503, Some("Sun, 06 Nov 1994 08:49:37 GMT"), Some(after(30))),
-            (503, Some("Sun, 06 Nov 1994 08:00:00 GMT"), Some(after(0))),
-            (503, Some("soon"), Some(None)),
-            (500, None, Some(None)),
-            (301, None, None),
-            (400, None, None),
-            (401, None, None),
-            (410, Some("5"), None),
-        ] {
-            let mut headers = HeaderMap::new();
-            if let Some(value) = header {
-                headers.insert(http::header::RETRY_AFTER, value.parse().unwrap());
-            }
-            match judge(status, &headers, now) {
-                Outcome::Delivered => assert!((200..300).contains(&status)),
-                Outcome::Retry { after, .. } => assert_eq!(Some(after), expected, "{status}"),
-                Outcome::Rejected { .. } => assert_eq!(expected, None, "{status}"),
-            }
-        }
     }
 }

@@ -8,11 +8,12 @@ use axum::http::{HeaderMap, StatusCode};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use super::super::channels::Channel;
 use super::super::channels::tests::wires;
-use super::super::channels::{Channel, Sending};
 use super::*;
 use crate::model::action::ActionKind;
 use crate::model::secret::Secret;
+use crate::net::outgoing::Sending;
 use crate::yaml;
 
 /// What a receiver got, and what it answers, in turn; 200 when nothing is left.
@@ -85,12 +86,16 @@ fn action(channel: &str) -> Action {
     Action::new(3, 1, ActionKind::Escalate, channel, "ops", facts, start())
 }
 
+fn tried(tries: u32) -> Before<'static> {
+    Before { tries, previous: None }
+}
+
 #[tokio::test]
 async fn a_delivery_is_signed_and_holds_no_secret() {
     let receiver = Receiver::answers(&[]);
     let url = receiver.start().await;
     let deliverer = Deliverer::new(hook(&url), wires(), at_once());
-    assert_eq!(deliverer.attempt(&action("hook"), 0, start()).await, Attempted::Delivered);
+    assert_eq!(deliverer.attempt(&action("hook"), tried(0), start()).await, Attempted::Delivered { receipt: None });
 
     let got = receiver.got.lock().unwrap();
     let (headers, body) = &got[0];
@@ -121,7 +126,7 @@ async fn it_is_repeated_with_the_same_key_until_it_arrives() {
     let receiver = Receiver::answers(&[(500, None), (502, None)]);
     let deliverer = Deliverer::new(hook(&receiver.start().await), wires(), at_once());
     for tries in 0..2 {
-        match deliverer.attempt(&action("hook"), tries, start()).await {
+        match deliverer.attempt(&action("hook"), tried(tries), start()).await {
             Attempted::Failed { at: Some(at), then, .. } => {
                 assert_eq!(at, start(), "the pause is ours to choose");
                 assert_eq!(then, [], "two failures are no reason to tell anybody yet");
@@ -130,7 +135,7 @@ async fn it_is_repeated_with_the_same_key_until_it_arrives() {
         }
         assert_eq!(deliverer.failing(), ["hook"]);
     }
-    assert_eq!(deliverer.attempt(&action("hook"), 2, start()).await, Attempted::Delivered);
+    assert_eq!(deliverer.attempt(&action("hook"), tried(2), start()).await, Attempted::Delivered { receipt: None });
     assert!(deliverer.failing().is_empty());
     let got = receiver.got.lock().unwrap();
     assert_eq!(got.len(), 3);
@@ -145,12 +150,12 @@ async fn a_receiver_that_asks_for_time_gets_it_and_no_more_than_an_hour() {
         let receiver = Receiver::answers(&[(status, Some(after))]);
         let deliverer = Deliverer::new(hook(&receiver.start().await), wires(), at_once());
         let expected = start().checked_add(SignedDuration::from_secs(seconds)).unwrap();
-        match deliverer.attempt(&action("hook"), 0, start()).await {
+        match deliverer.attempt(&action("hook"), tried(0), start()).await {
             Attempted::Failed { at, .. } => assert_eq!(at, Some(expected)),
             other => panic!("{other:?}"),
         }
         // Another action over the same channel isn't sent into the pause.
-        let again = deliverer.attempt(&action("hook"), 0, start()).await;
+        let again = deliverer.attempt(&action("hook"), tried(0), start()).await;
         assert!(matches!(again, Attempted::Failed { at: Some(_), .. }), "{again:?}");
         assert_eq!(receiver.got.lock().unwrap().len(), 1);
     }
@@ -162,14 +167,14 @@ async fn what_is_refused_goes_to_the_log() {
     let declared = hook(&receiver.start().await);
     let deliverer = Deliverer::new(declared, wires(), at_once());
     for (channel, reason) in [("hook", "401"), ("never-declared", "no such channel")] {
-        match deliverer.attempt(&action(channel), 0, start()).await {
+        match deliverer.attempt(&action(channel), tried(0), start()).await {
             Attempted::Failed { why, at: None, then } => {
                 assert!(why.contains(reason), "{why}");
                 let [told] = then.as_slice() else { panic!("{then:?}") };
                 assert_eq!((told.channel.as_str(), told.ticket, told.kind), ("log", 3, ActionKind::Escalate));
                 assert_eq!(told.facts["undelivered"]["channel"], channel);
                 assert_eq!(told.facts["summary"], "T-3 is doubtful");
-                assert_eq!(deliverer.attempt(told, 0, start()).await, Attempted::Delivered);
+                assert_eq!(deliverer.attempt(told, tried(0), start()).await, Attempted::Delivered { receipt: None });
             }
             other => panic!("{other:?}"),
         }
@@ -193,7 +198,7 @@ async fn what_does_not_arrive_is_told_after_two_minutes_and_given_up_after_three
     for (seconds, again, told) in
         [(0, true, 0), (119, true, 0), (120, true, 1), (72 * 3_600, true, 1), (72 * 3_600 + 1, false, 1)]
     {
-        match deliverer.attempt(&action("hook"), 0, later(seconds)).await {
+        match deliverer.attempt(&action("hook"), tried(0), later(seconds)).await {
             Attempted::Failed { why, at, then } => {
                 assert_eq!((at.is_some(), then.len()), (again, told), "after {seconds} s");
                 assert!(!why.contains("in-the-query"), "{why}");
@@ -213,7 +218,7 @@ async fn a_secret_that_is_missing_or_too_short_is_no_reason_to_send_without() {
     for name in ["MISSING", "SHORT"] {
         let declared = channels(&format!("hook: {{ webhook: {{ url: \"{url}\", secret: {{ env: {name} }} }} }}"));
         let deliverer = Deliverer::new(declared, wires(), at_once());
-        let attempted = deliverer.attempt(&action("hook"), 0, start()).await;
+        let attempted = deliverer.attempt(&action("hook"), tried(0), start()).await;
         assert!(matches!(attempted, Attempted::Failed { at: Some(_), .. }), "{attempted:?}");
     }
     assert!(receiver.got.lock().unwrap().is_empty());
@@ -226,7 +231,7 @@ enum Misbehaving {
 }
 
 impl Channel for Misbehaving {
-    fn send<'a>(&'a self, _action: &'a Action, _now: Timestamp, _wires: &'a Wires) -> Sending<'a> {
+    fn send<'a>(&'a self, _message: Message<'a>, _wires: &'a Wires) -> Sending<'a> {
         Box::pin(async move {
             match self {
                 Misbehaving::Panics => panic!("a fault of ours"),
@@ -239,11 +244,11 @@ impl Channel for Misbehaving {
 #[tokio::test(start_paused = true)]
 async fn a_channel_that_panics_or_hangs_costs_only_its_own_attempt() {
     let mut declared = Channels::default();
-    declared.insert("panics", Arc::new(Misbehaving::Panics));
-    declared.insert("hangs", Arc::new(Misbehaving::Hangs));
+    declared.attach("panics", Arc::new(Misbehaving::Panics));
+    declared.attach("hangs", Arc::new(Misbehaving::Hangs));
     let deliverer = Deliverer::new(declared, wires(), Backoff::default());
     for (channel, reason) in [("panics", "panicked"), ("hangs", "no answer in 10 s")] {
-        match deliverer.attempt(&action(channel), 0, start()).await {
+        match deliverer.attempt(&action(channel), tried(0), start()).await {
             Attempted::Failed { why, at: Some(at), .. } => {
                 assert_eq!(why, if reason == "panicked" { "the channel panicked" } else { reason });
                 assert!(at > start());
@@ -251,11 +256,11 @@ async fn a_channel_that_panics_or_hangs_costs_only_its_own_attempt() {
             other => panic!("{other:?}"),
         }
         let before = Instant::now();
-        let attempted = deliverer.attempt(&action(channel), 1, start()).await;
+        let attempted = deliverer.attempt(&action(channel), tried(1), start()).await;
         assert!(matches!(attempted, Attempted::Failed { .. }));
         assert_eq!(before.elapsed(), Duration::ZERO, "known to fail, and not asked again at once");
     }
-    assert_eq!(deliverer.attempt(&action("log"), 0, start()).await, Attempted::Delivered);
+    assert_eq!(deliverer.attempt(&action("log"), tried(0), start()).await, Attempted::Delivered { receipt: None });
 }
 
 proptest::proptest! {

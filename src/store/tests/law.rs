@@ -59,6 +59,8 @@ struct Model {
     tickets: Vec<Modelled>,
     keys: BTreeMap<u8, u64>,
     actions: BTreeMap<String, Sent>,
+    /// The ticket of each action.
+    of: BTreeMap<String, u8>,
 }
 
 impl Model {
@@ -110,6 +112,7 @@ impl Model {
         for action in actions {
             self.ticket(number)?.events.push("action");
             self.actions.insert(action.key.clone(), Sent::Waiting { due: 0, tries: 0 });
+            self.of.insert(action.key.clone(), number);
         }
         Ok(())
     }
@@ -189,7 +192,7 @@ async fn run(steps: Vec<Step>) {
         match step {
             Step::Accept { id, key } => {
                 let ticket = ticket(&id.to_string(), if id % 2 == 0 { "even" } else { "odd" });
-                let delivery = Delivery { idempotency_key: key.map(|key| format!("key {key}")), by: None };
+                let delivery = Delivery { idempotency_key: key.map(|key| format!("key {key}")), ..Delivery::default() };
                 let accepted = store.accept(ticket, delivery, at(0), at(60)).await;
                 assert_eq!(accepted, model.accept(id, key));
             }
@@ -212,8 +215,13 @@ async fn run(steps: Vec<Step>) {
             }
             Step::Delivered(n) => {
                 let key = model.key(n);
+                let was_done = model.actions.get(&key) == Some(&Sent::Done);
                 let expected = model.sent(&key).map(|sent| *sent = Sent::Done);
-                assert_eq!(store.delivered(&key, at(0)).await, expected);
+                if expected.is_ok() && !was_done {
+                    let of = model.of[&key];
+                    model.ticket(of).unwrap().events.push("reached");
+                }
+                assert_eq!(store.delivered(&key, at(0), None).await, expected);
             }
             Step::Failed { action, retry } => {
                 let key = model.key(action);
