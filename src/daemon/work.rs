@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
-use super::{Shared, sampler};
+use super::{Shared, ladders, sampler};
 use crate::checks::CheckSet;
 use crate::model::action::{Action, ActionKind};
 use crate::model::case::{Case, Event, number_text};
@@ -220,13 +220,16 @@ async fn decide(shared: &Arc<Shared>, case: &Case, round: Round, cause: Cause) -
     verdict.next = next_steps::next(&verdict, &shared.catalog, &follow(&verdict));
     // Once more, for the messages carry the next steps as well.
     let actions = follow(&verdict);
+    let occasion = Occasion { number: case.number, round: case.round, ticket: &case.ticket, verdict: &verdict, cause };
+    let pages = ladders::pages(shared, &occasion, now);
     let learned = Learned { templates: round.templates, passed_with: round.passed_with };
     let mut tries = 0;
     loop {
         tries += 1;
-        let written =
-            shared.store.decide(case.number, case.round, now, verdict.clone(), actions.clone(), learned.clone()).await;
-        match written {
+        let (actions, pages) = (actions.clone(), pages.clone());
+        let (verdict, learned) = (verdict.clone(), learned.clone());
+        let written = shared.store.decide_and_page(case.number, case.round, now, verdict, actions, pages, learned);
+        match written.await {
             Ok(()) => break,
             // Somebody else ended the round: it has its one verdict.
             Err(StoreError::AlreadyDecided { .. }) => return Ok(()),
@@ -250,5 +253,6 @@ async fn decide(shared: &Arc<Shared>, case: &Case, round: Round, cause: Cause) -
     );
     shared.told(case.number);
     shared.outbox.notify_one();
+    shared.pages.notify_one();
     Ok(())
 }

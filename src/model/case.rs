@@ -90,6 +90,12 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         text: Option<Untrusted>,
     },
+    /// Somebody took it on: nobody else is reached about it until then.
+    Acknowledged {
+        by: Untrusted,
+        team: String,
+        until: Timestamp,
+    },
     /// An action arrived.
     Reached {
         kind: ActionKind,
@@ -108,6 +114,7 @@ impl Event {
             Event::Verdict { .. } => "verdict",
             Event::Action { .. } => "action",
             Event::Heard { .. } => "heard",
+            Event::Acknowledged { .. } => "acknowledged",
             Event::Reached { .. } => "reached",
         }
     }

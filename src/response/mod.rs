@@ -6,6 +6,8 @@
 pub mod channels;
 pub mod deliver;
 pub mod escalation;
+pub mod ladder;
 pub mod next_steps;
+pub mod oncall;
 pub mod playbook;
 pub mod reply;

@@ -15,7 +15,6 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use crate::model::action::Action;
 use crate::model::case::{Case, Event};
-use crate::model::history::Trouble;
 use crate::model::ticket::Ticket;
 use crate::model::verdict::Verdict;
 
@@ -23,6 +22,7 @@ mod directory;
 pub mod history;
 mod memory;
 mod open;
+pub mod pages;
 mod read;
 mod rows;
 mod schema;
@@ -319,13 +319,7 @@ impl Store {
         actions: Vec<Action>,
         learned: Learned,
     ) -> Result<(), StoreError> {
-        let memory = learned.clone();
-        let trouble = Trouble::of(&verdict, at);
-        let (at, body, actions) = (micros(at), rows::encode(&verdict)?, write::ActionRow::all(actions)?);
-        let decision = write::Decision { ticket, round, at, body, actions, learned, trouble };
-        let decided = self.write(Urgency::Obligation, move |connection| write::decide(connection, &decision)).await;
-        self.inner.memory.learned(&memory);
-        decided
+        self.decide_and_page(ticket, round, at, verdict, actions, Vec::new(), learned).await
     }
 
     /// The case with this number.

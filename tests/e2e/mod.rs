@@ -11,6 +11,7 @@ mod commands;
 mod deadline;
 mod hostile_text;
 mod kills;
+mod ladders;
 mod life;
 mod live_checks;
 mod sampling;
