@@ -80,6 +80,12 @@ pub enum Command {
     },
     /// Is the daemon well?
     Status,
+    /// Who of each team is on call
+    Oncall {
+        /// At another time than now: "tomorrow 09:00", "2026-12-24 18:00", 2026-12-24T18:00:00Z
+        #[arg(long, value_name = "TIME")]
+        at: Option<String>,
+    },
     /// Completions for a shell
     Completions { shell: clap_complete::Shell },
     /// What the kind `capture` starts; it prints one line of counts
@@ -202,6 +208,13 @@ pub enum Ticket {
         /// What else was said
         #[arg(long)]
         note: Option<String>,
+    },
+    /// Take it on: the ladder that pages people for it stops
+    Acknowledge {
+        ticket: String,
+        /// For so long; then there is a reminder, and the ladder goes on [default: as the team says, 30m]
+        #[arg(long = "for", value_name = "DURATION")]
+        hold: Option<String>,
     },
 }
 

@@ -14,6 +14,7 @@ mod check;
 mod context;
 mod demo;
 mod judge;
+mod oncall;
 mod progress;
 mod serve;
 mod ticket;
@@ -199,6 +200,7 @@ fn run(terminal: &Terminal, cli: &Cli) -> anyhow::Result<Exit> {
         Command::Ticketing(command) => ways::ticketing(terminal, cli, command),
         Command::Show { what } => ticket::show(terminal, cli, what),
         Command::Status => ticket::status(terminal, cli),
+        Command::Oncall { at } => oncall::run(terminal, cli, at.as_deref()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(*shell, &mut <Cli as clap::CommandFactory>::command(), "houston", &mut script);

@@ -101,6 +101,7 @@ pub async fn start(context: Context, start: Start) -> anyhow::Result<Service> {
         other => other.into(),
     })?;
     let access = access(&start, &config, &credentials)?;
+    let acknowledge = crate::daemon::acknowledge::Links::open(&start.state).context("the key of the links")?;
     let tcp = match start.tcp {
         Some(address) => {
             Some(TcpListener::bind(address).await.with_context(|| format!("{address} can't be listened on"))?)
@@ -165,6 +166,7 @@ pub async fn start(context: Context, start: Start) -> anyhow::Result<Service> {
         desks,
         deliverer,
         access,
+        acknowledge,
         log: start.log,
         clock,
     });

@@ -62,6 +62,20 @@ pub fn run(terminal: &Terminal, cli: &Cli, command: &Ticket) -> anyhow::Result<E
             }
             Ok(Exit::Fine)
         }
+        Ticket::Acknowledge { ticket, hold } => {
+            let asked = serde_json::json!({ "for": hold });
+            let answer: Value = runtime
+                .block_on(daemon.post(&format!("/api/v1/tickets/{}/acknowledge", path(ticket)), &asked))
+                .map_err(anyhow::Error::msg)?;
+            match terminal.json {
+                true => terminal.document(&answer)?,
+                false => {
+                    let until = safe(answer["until"].as_str().unwrap_or("-"));
+                    terminal.line(&format!("{} is taken on until {until}", safe(ticket)));
+                }
+            }
+            Ok(Exit::Fine)
+        }
         Ticket::Retriage { ticket } => {
             let looked = async {
                 let _: Value = daemon.post(&format!("/api/v1/tickets/{}/retriage", path(ticket)), &()).await?;

@@ -16,6 +16,7 @@ use crate::yaml::{self, Keys, Node, Shape};
 mod catalog;
 mod people;
 mod settings;
+mod teams;
 
 pub use settings::{Budget, Budgets, DEFAULT_PORT, History, Listen, Scope, Store, Token};
 
@@ -88,14 +89,18 @@ pub fn read(file: &str, bytes: &[u8]) -> Result<Config, Vec<Diagnostic>> {
 
 fn read_root(mut keys: Keys<'_>, config: &mut Config, errors: &mut Vec<Diagnostic>) {
     let services = keys.take("services");
+    let people = keys.take("people");
     let teams = keys.take("teams");
     let customers = keys.take("customers");
     let channels = keys.take("channels");
     let escalation = keys.take("escalation");
     let announce = keys.take("announce");
-    // Channels first: teams name them; then teams: services and escalations name them.
+    // Channels first: people and teams name them; then people, whom teams name; then teams: services and escalations
+    // name them.
     config.channels = people::channels(channels, errors);
-    config.catalog.teams = people::teams(teams, &config.channels, errors);
+    config.catalog.people = people::people(people, &config.channels, errors);
+    let named = teams::Named { channels: &config.channels, people: &config.catalog.people };
+    config.catalog.teams = teams::teams(teams, &named, errors);
     config.catalog.customers = catalog::customers(customers, errors);
     config.catalog.services = catalog::services(services, &config.catalog.teams, errors);
     for (name, _, value) in entries(keys.take("ticketing"), "ticket systems", errors) {

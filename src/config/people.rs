@@ -1,10 +1,14 @@
-//! The people: channels by which they are reached, teams, and who is asked and told.
+//! The people: channels by which they are reached, and who is asked and told.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use jiff::civil::{Time, Weekday};
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+
 use super::{Config, entries, undeclared};
-use crate::model::catalog::Team;
+use crate::model::people::{Hours, Person, Way};
 use crate::model::source::Diagnostic;
 use crate::model::units;
 use crate::response::callback::{Rules, Then};
@@ -27,26 +31,115 @@ pub(super) fn channels(node: Option<&Node>, errors: &mut Vec<Diagnostic>) -> Cha
     channels
 }
 
-pub(super) fn teams(node: Option<&Node>, channels: &Channels, errors: &mut Vec<Diagnostic>) -> BTreeMap<String, Team> {
-    let mut teams = BTreeMap::new();
-    for (name, _, value) in entries(node, "teams", errors) {
-        let mut keys = match Keys::of(value, "a team") {
+#[derive(Deserialize)]
+struct WayText {
+    over: Spanned<String>,
+    to: Option<String>,
+    from: Option<Spanned<String>>,
+    until: Option<Spanned<String>>,
+    #[serde(default)]
+    days: Vec<Spanned<String>>,
+}
+
+/// `people: { ana: { time_zone: Europe/Berlin, reach: [{ over: sms, to: "+49…", from: "08:00", until: "20:00" }] } }`.
+/// Without a time zone it is UTC; without `to` the channel gets the person's name.
+pub(super) fn people(
+    node: Option<&Node>,
+    channels: &Channels,
+    errors: &mut Vec<Diagnostic>,
+) -> BTreeMap<String, Person> {
+    let mut people = BTreeMap::new();
+    for (name, key, value) in entries(node, "people", errors) {
+        let mut keys = match Keys::of(value, "a person") {
             Ok(keys) => keys,
             Err(error) => {
-                errors.push(error.hint("write `{ members: […], channels: […] }`"));
+                errors.push(error.hint("write `{ time_zone: Europe/Berlin, reach: [{ over: CHANNEL, to: … }] }`"));
                 continue;
             }
         };
-        let members = keys.read("members", errors).unwrap_or_default();
-        let named: Vec<Spanned<String>> = keys.read("channels", errors).unwrap_or_default();
+        let time_zone = zone(keys.read("time_zone", errors), errors);
+        let reach = keys.take("reach");
         keys.finish(errors);
-        let channels = known(named, channels, errors);
-        teams.insert(name.to_owned(), Team { members, channels });
+        let Some(reach) = reach else {
+            errors.push(
+                Diagnostic::error(key.span.clone(), format!("nothing reaches `{name}`"))
+                    .hint("add `reach: [{ over: CHANNEL, to: … }]`"),
+            );
+            continue;
+        };
+        let written: Vec<WayText> = match reach.read() {
+            Ok(written) => written,
+            Err(error) => {
+                errors.push(error);
+                continue;
+            }
+        };
+        if written.is_empty() {
+            let error = Diagnostic::error(reach.span.clone(), format!("nothing reaches `{name}`"));
+            errors.push(error.hint("write `[{ over: CHANNEL, to: … }]`"));
+        }
+        let reach = written.into_iter().filter_map(|way| read_way(way, name, channels, errors)).collect();
+        people.insert(name.to_owned(), Person { time_zone, reach });
     }
-    teams
+    people
 }
 
-fn known(named: Vec<Spanned<String>>, channels: &Channels, errors: &mut Vec<Diagnostic>) -> Vec<String> {
+fn read_way(way: WayText, name: &str, channels: &Channels, errors: &mut Vec<Diagnostic>) -> Option<Way> {
+    let mut time = |text: Option<Spanned<String>>| -> Option<Time> {
+        let text = text?;
+        let time = Time::strptime("%H:%M", &text.value).ok();
+        if time.is_none() {
+            let error = Diagnostic::error(text.at, format!("not a time of day: `{}`", text.value));
+            errors.push(error.hint("write `\"08:00\"`"));
+        }
+        time
+    };
+    let bounded = way.from.is_some() || way.until.is_some() || !way.days.is_empty();
+    let (from, until) = (time(way.from), time(way.until));
+    let mut days = Vec::new();
+    for day in way.days {
+        match weekday(&day.value) {
+            Some(day) => days.push(day),
+            None => errors.push(
+                Diagnostic::error(day.at, format!("not a day of the week: `{}`", day.value))
+                    .hint("mon, tue, wed, thu, fri, sat, sun"),
+            ),
+        }
+    }
+    let over = known(vec![way.over], channels, errors).pop()?;
+    let hours = bounded.then(|| Hours {
+        from: from.unwrap_or(Time::midnight()),
+        until: until.unwrap_or(Time::midnight()),
+        days,
+    });
+    Some(Way { over, to: way.to.unwrap_or_else(|| name.to_owned()), hours })
+}
+
+fn weekday(text: &str) -> Option<Weekday> {
+    Some(match text.to_lowercase().as_str() {
+        "mon" | "monday" => Weekday::Monday,
+        "tue" | "tuesday" => Weekday::Tuesday,
+        "wed" | "wednesday" => Weekday::Wednesday,
+        "thu" | "thursday" => Weekday::Thursday,
+        "fri" | "friday" => Weekday::Friday,
+        "sat" | "saturday" => Weekday::Saturday,
+        "sun" | "sunday" => Weekday::Sunday,
+        _ => return None,
+    })
+}
+
+/// The zone with this name; UTC where none is written.
+pub(super) fn zone(name: Option<Spanned<String>>, errors: &mut Vec<Diagnostic>) -> TimeZone {
+    let Some(name) = name else { return TimeZone::UTC };
+    TimeZone::get(&name.value).unwrap_or_else(|_| {
+        let short: String = name.value.chars().take(64).collect();
+        let error = Diagnostic::error(name.at, format!("this machine knows no time zone `{short}`"));
+        errors.push(error.hint("write one of the IANA database, as `Europe/Berlin` (Debian: tzdata)"));
+        TimeZone::UTC
+    })
+}
+
+pub(super) fn known(named: Vec<Spanned<String>>, channels: &Channels, errors: &mut Vec<Diagnostic>) -> Vec<String> {
     let mut known = Vec::new();
     for name in named {
         if channels.get(&name.value).is_some() {
@@ -71,6 +164,8 @@ pub(super) fn policy(
         && let Some(targets) = targets(node, "escalation", config, errors)
     {
         policy.escalate = targets;
+        // A team with a ladder is paged; the others are told over their channels.
+        policy.page = node.get("team").and_then(Node::text).map(str::to_owned).filter(|team| climbs(team, config));
     }
     if let Some(node) = announce
         && let Some(targets) = targets(node, "announce", config, errors)
@@ -142,6 +237,10 @@ pub(super) fn call_back(node: Option<&Node>, config: &Config, errors: &mut Vec<D
     rules
 }
 
+fn climbs(team: &str, config: &Config) -> bool {
+    config.catalog.teams.get(team).is_some_and(|team| team.ladder.is_some())
+}
+
 fn targets(node: &Node, what: &str, config: &Config, errors: &mut Vec<Diagnostic>) -> Option<Vec<Target>> {
     let before = errors.len();
     let mut keys = Keys::of(node, &format!("`{what}`"))
@@ -153,8 +252,10 @@ fn targets(node: &Node, what: &str, config: &Config, errors: &mut Vec<Diagnostic
     let target = |channel: String, recipient: &str| Target { channel, recipient: recipient.to_owned() };
     let mut targets: Vec<Target> =
         known(channels, &config.channels, errors).into_iter().map(|channel| target(channel, OPERATORS)).collect();
+    let mut paged = false;
     if let Some(node) = team {
         match node.text().map(|name| (name, config.catalog.teams.get(name))) {
+            Some((name, Some(_))) if what == "escalation" && climbs(name, config) => paged = true,
             Some((name, Some(team))) => {
                 if team.channels.is_empty() {
                     errors.push(
@@ -174,7 +275,7 @@ fn targets(node: &Node, what: &str, config: &Config, errors: &mut Vec<Diagnostic
             ),
         }
     }
-    if targets.is_empty() && errors.len() == before {
+    if targets.is_empty() && !paged && errors.len() == before {
         let at = match &node.shape {
             Shape::Map(entries) => entries.first().map_or(&node.span, |(key, _)| &key.span),
             _ => &node.span,

@@ -75,6 +75,56 @@ fn everything_is_read() {
     assert_eq!(config.deny.len(), 2);
 }
 
+const PEOPLE: &str = "\
+people:
+  ana:
+    time_zone: Europe/Berlin
+    reach:
+      - { over: chat, to: '@ana', from: '08:00', until: '20:00', days: [mon, fri] }
+      - { over: log }
+  kim: { reach: [{ over: chat, to: '@kim' }] }
+teams:
+  shop:
+    members: [ana, kim]
+    on_call:
+      rotation: { start: 2026-01-05 09:00, every: 1w, time_zone: Europe/Berlin, members: [ana, kim] }
+      overrides:
+        - { from: 2026-12-24 18:00, until: '2026-12-27T09:00:00+01:00', who: kim }
+    ladder:
+      - { notify: on_call, wait: 3m }
+      - { notify: [ana, kim] }
+      - { notify: team, wait: 10m }
+    repeat: 2
+    acknowledge_for: 1h
+  calls: { on_call: { overrides: [] }, channels: [chat] }
+  plain: { channels: [chat] }
+channels:
+  chat:
+    webhook: { url: 'https://chat.example.com/', secret: { env: CHAT } }
+escalation: { team: shop }
+";
+
+#[test]
+fn people_rotations_and_ladders_are_read() {
+    use crate::model::people::{Ladder, Step, Whom};
+    let config = read("houston.yaml", PEOPLE.as_bytes()).unwrap();
+    let ana = &config.catalog.people["ana"];
+    assert_eq!((ana.reach[0].to.as_str(), ana.reach[1].to.as_str()), ("@ana", "ana"));
+    assert_eq!(ana.reach[0].hours.as_ref().unwrap().days.len(), 2);
+    assert_eq!(ana.reach[1].hours, None);
+    let shop = &config.catalog.teams["shop"];
+    let step = |notify, minutes: u64| Step { notify, wait: Duration::from_secs(minutes * 60) };
+    let people = Whom::People(vec!["ana".into(), "kim".into()]);
+    let steps = vec![step(Whom::OnCall, 3), step(people, 5), step(Whom::Team, 10)];
+    assert_eq!(shop.ladder, Some(Ladder { steps, repeat: 2, acknowledge_for: Duration::from_secs(3_600) }));
+    let over = &shop.on_call.as_ref().unwrap().overrides[0];
+    assert_eq!(over.from, "2026-12-24T17:00:00Z".parse().unwrap(), "by the clock on the wall of the rotation");
+    let calls = config.catalog.teams["calls"].ladder.as_ref().unwrap();
+    assert_eq!(calls.steps.iter().map(|step| &step.notify).collect::<Vec<_>>(), [&Whom::OnCall, &Whom::Team]);
+    assert_eq!(config.catalog.teams["plain"].ladder, None);
+    assert_eq!((config.policy.page.as_deref(), config.policy.escalate), (Some("shop"), vec![]));
+}
+
 #[test]
 fn with_nothing_written_there_are_defaults() {
     for text in ["", "# nothing yet\n", "{}"] {
@@ -111,6 +161,47 @@ fn each_mistake_is_shown_at_its_own_token_with_a_hint() {
         ),
         ("channels: { desk: { webhok: {} } }", 1, 21, "no such kind of channel", "did you mean `webhook`?"),
         ("teams: { a: { channels: [desk] } }", 1, 26, "there is no channel `desk`", "channels"),
+        ("people: { ana: {} }", 1, 11, "nothing reaches `ana`", "reach"),
+        ("people: { ana: { reach: [] } }", 1, 25, "nothing reaches `ana`", "over"),
+        ("people: { ana: { reach: [{ over: sms }] } }", 1, 34, "there is no channel `sms`", "channels"),
+        ("people: { ana: { reach: [{ over: log, from: 8 }] } }", 1, 45, "not a time of day", "08:00"),
+        ("people: { ana: { reach: [{ over: log, days: [moonday] }] } }", 1, 46, "not a day of the week", "mon"),
+        ("people: { ana: { time_zone: Mars, reach: [{ over: log }] } }", 1, 29, "no time zone `Mars`", "IANA"),
+        ("teams: { a: { ladder: [] } }", 1, 23, "1 to 20 steps", "notify"),
+        ("teams: { a: { ladder: [{ notify: on_call }] } }", 1, 34, "nobody of this team is on call", "on_call"),
+        ("teams: { a: { ladder: [{ notify: team }] } }", 1, 34, "nobody of this team can be reached", "people"),
+        ("teams: { a: { ladder: [{ notify: [ana] }] } }", 1, 35, "there is no person `ana`", "`people`"),
+        ("teams: { a: { ladder: [{ wait: 5m }] } }", 1, 24, "a step tells nobody", "notify"),
+        ("teams: { a: { channels: [log], ladder: [{ notify: team, wait: 0s }] } }", 1, 63, "a step waits", "30m"),
+        ("teams: { a: { repeat: 99 } }", 1, 23, "at most 10 times", "10"),
+        (
+            "people: { ana: { reach: [{ over: log }] } }\nteams: { a: { on_call: { rotation: { start: soon, every: 1w, members: [ana] } } } }",
+            2,
+            45,
+            "not a date and time",
+            "2026-01-05 09:00",
+        ),
+        (
+            "people: { ana: { reach: [{ over: log }] } }\nteams: { a: { on_call: { rotation: { start: 2026-01-05 09:00, every: 1m, members: [ana] } } } }",
+            2,
+            70,
+            "an hour at least",
+            "1w",
+        ),
+        (
+            "people: { ana: { reach: [{ over: log }] } }\nteams: { a: { on_call: { rotation: { start: 2026-01-05 09:00, every: 1w, members: [anna] } } } }",
+            2,
+            84,
+            "there is no person `anna`",
+            "did you mean `ana`?",
+        ),
+        (
+            "people: { ana: { reach: [{ over: log }] } }\nteams: { a: { on_call: { overrides: [{ from: 2026-01-05 09:00, until: 2026-01-05 08:00, who: ana }] } } }",
+            2,
+            71,
+            "ends before it begins",
+            "later",
+        ),
         ("escalation: { channels: [lgo] }", 1, 26, "there is no channel `lgo`", "did you mean `log`?"),
         ("teams: { a: {} }\nescalation: { team: a }", 2, 21, "has no channel", "add `channels"),
         ("escalation: { channels: [] }", 1, 15, "names nobody", "remove the key"),

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::access;
 use super::answer::{InPath, InQuery, Refusal, json_body};
 use super::auth::{Identity, Scope};
-use super::{Shared, callbacks, intake, pages};
+use super::{Shared, acknowledge, callbacks, intake, pages};
 use crate::model::case::{self, Case, number_text};
 use crate::model::params::Params;
 use crate::model::text::Untrusted;
@@ -54,12 +54,16 @@ pub fn routes() -> Vec<Route> {
         route("GET", "/api/v1/tickets/{ticket}/events", Some(Scope::Read), get(events)),
         route("POST", "/api/v1/tickets/{ticket}/retriage", Some(Scope::Operate), post(retriage)),
         route("POST", "/api/v1/tickets/{ticket}/callback", Some(Scope::Operate), post(callbacks::answer)),
+        route("POST", "/api/v1/tickets/{ticket}/acknowledge", Some(Scope::Operate), post(acknowledge::ticket)),
         route("GET", "/api/v1/checks", Some(Scope::Read), get(checks)),
         route("GET", "/api/v1/checks/{name}/baseline", Some(Scope::Read), get(account)),
         route("POST", "/api/v1/checks/{name}/run", Some(Scope::Operate), post(run_check)),
         route("GET", "/api/v1/status", Some(Scope::Read), get(status)),
         // Each system proves itself in its own way: see `intake::hook`.
         route("POST", "/hooks/{system}", None, post(intake::hook)),
+        // The link in a page proves itself: see `acknowledge::Links`.
+        route("GET", "/a/{token}", None, get(acknowledge::ask)),
+        route("POST", "/a/{token}", None, post(acknowledge::confirm)),
         route("GET", "/metrics", Some(Scope::Read), get(metrics)),
         route("GET", "/healthz", None, get(healthz)),
         route("GET", "/readyz", None, get(readyz)),
@@ -262,7 +266,12 @@ fn follow(following: Following) -> impl Stream<Item = Result<axum::response::sse
                 let events: Vec<_> = news
                     .iter()
                     .map(|recorded| {
-                        let data = serde_json::to_string(&recorded.event).unwrap_or_default();
+                        let mut data = serde_json::to_value(&recorded.event).unwrap_or_default();
+                        // Whoever may read the history may not therefore take tickets on.
+                        if let Some(facts) = data.pointer_mut("/action/facts").and_then(|facts| facts.as_object_mut()) {
+                            facts.remove("acknowledge");
+                        }
+                        let data = data.to_string();
                         let id = recorded.sequence.to_string();
                         Ok(axum::response::sse::Event::default().id(id).event(recorded.event.name()).data(data))
                     })

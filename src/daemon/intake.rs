@@ -17,12 +17,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::answer::{InPath, Refusal, raw_body};
 use super::auth::{Identity, Scope, Via};
-use super::{Shared, access};
+use super::{Shared, access, acknowledge};
 use crate::model::action::{Action, ActionKind};
 use crate::model::case::{Event, number_text};
 use crate::model::text::Untrusted;
 use crate::net::outgoing::Wires;
 use crate::response::playbook::Policy;
+use crate::store::pages::Which;
 use crate::store::{Delivery, Heard, StoreError};
 use crate::ticketing::{Desk, Hook, Incoming, Received, Refused, What};
 
@@ -170,8 +171,16 @@ async fn take_in_one(
         Heard::Noted(number) => {
             if pace == Pace::Looping {
                 looping(shared, desk, number, now).await?;
-            } else if incoming.what == What::Reopened {
-                look_again(shared, number, now).await?;
+            } else {
+                match &incoming.what {
+                    What::Reopened => look_again(shared, number, now).await?,
+                    What::Acknowledged { by } => {
+                        let by = bounded(by, 256);
+                        acknowledge::take_on(shared, Which::OfTicket(number), by, None).await?;
+                    }
+                    What::Closed => shared.store.end_pages(number).await?,
+                    What::Opened | What::Updated | What::Commented { .. } => {}
+                }
             }
             shared.told(number);
             Ok(Some(number))

@@ -24,11 +24,13 @@ use crate::store::history::History;
 use crate::store::{Store, StoreError};
 
 mod access;
+pub mod acknowledge;
 mod answer;
 pub mod api;
 pub mod auth;
 mod callbacks;
 pub mod intake;
+mod ladders;
 pub mod log;
 pub mod metrics;
 pub mod outbox;
@@ -70,6 +72,7 @@ pub struct Parts {
     pub desks: intake::Desks,
     pub deliverer: Deliverer,
     pub access: auth::Access,
+    pub acknowledge: acknowledge::Links,
     pub log: Option<log::LineLog>,
     pub clock: fn() -> Timestamp,
 }
@@ -90,11 +93,15 @@ pub struct Shared {
     pub desks: intake::Desks,
     pub metrics: Arc<Metrics>,
     pub access: auth::Access,
+    /// The links by which a page is acknowledged.
+    pub acknowledge: acknowledge::Links,
     pub log: Option<log::LineLog>,
     pub clock: fn() -> Timestamp,
     pub started: Instant,
     /// Wakes the outbox.
     pub outbox: Notify,
+    /// Wakes the ladders.
+    pub pages: Notify,
     events: mpsc::UnboundedSender<Event>,
     heard: watch::Sender<u64>,
     checkup: tokio::sync::Mutex<Option<(Instant, Checkup)>>,
@@ -261,10 +268,12 @@ impl Daemon {
             desks: parts.desks,
             metrics: Arc::new(Metrics::default()),
             access: parts.access,
+            acknowledge: parts.acknowledge,
             log: parts.log,
             clock: parts.clock,
             started: Instant::now(),
             outbox: Notify::new(),
+            pages: Notify::new(),
             events: sender,
             heard: watch::channel(0).0,
             checkup: tokio::sync::Mutex::default(),
@@ -289,12 +298,13 @@ impl Daemon {
         if let Some(listener) = listeners.unix {
             tracker.spawn(server::serve_unix(listener, app, ending.clone(), tracker.clone()));
         }
-        let delivering = tokio::spawn(deliver(Arc::clone(&shared), deliverer, ending.clone()));
+        let delivering = tokio::spawn(outbox::run(Arc::clone(&shared), deliverer, ending.clone()));
         let around =
             tokio::spawn(look_around(shared.events.clone(), shared.checks.clone(), shared.faults.clone(), stop));
         let trying = tokio::spawn(try_the_store(Arc::clone(&shared)));
         let calling = tokio::spawn(callbacks::run(Arc::clone(&shared), ending.clone()));
         let polling = tokio::spawn(intake::poll(Arc::clone(&shared), ending.clone()));
+        let climbing = tokio::spawn(ladders::climb(Arc::clone(&shared), ending.clone()));
         let sampling = tokio::spawn(sampler::run(Arc::clone(&shared), ending.clone()));
 
         let mut turn = Turn { shared: Arc::clone(&shared), waiting: VecDeque::new(), running: BTreeSet::new() };
@@ -347,6 +357,7 @@ impl Daemon {
         around.abort();
         polling.abort();
         calling.abort();
+        climbing.abort();
         trying.abort();
         tracker.close();
         let closing = Duration::from_secs(2);
@@ -471,30 +482,6 @@ async fn look_around(
         let ends = matches!(event, Event::Stop);
         if events.send(event).is_err() || ends {
             return;
-        }
-    }
-}
-
-/// Drains the outbox whenever there is something new, and every second for what is due again.
-async fn deliver(shared: Arc<Shared>, deliverer: Deliverer, ending: CancellationToken) {
-    loop {
-        match outbox::drain(&shared.store, &deliverer, (shared.clock)()).await {
-            Ok(drained) => {
-                let results =
-                    [("delivered", drained.delivered), ("retry", drained.failed), ("rejected", drained.given_up)];
-                for (result, count) in results {
-                    shared.metrics.deliveries(result, count);
-                }
-                if drained.more {
-                    continue;
-                }
-            }
-            Err(error) => tracing::warn!(error = %error, "the outbox can't be read"),
-        }
-        tokio::select! {
-            () = shared.outbox.notified() => {}
-            () = tokio::time::sleep(TICK) => {}
-            () = ending.cancelled() => return,
         }
     }
 }

@@ -1,11 +1,14 @@
 //! Drains the outbox: what is due is attempted, and what became of it is written down.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures_util::stream::{self, StreamExt};
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
+use super::{Shared, TICK};
 use crate::response::deliver::{Attempted, Before, Deliverer};
 use crate::store::{Due, Store, StoreError};
 
@@ -92,9 +95,32 @@ async fn note(store: &Store, due: &Due, attempted: Attempted, now: Timestamp) ->
     }
 }
 
+/// Drains the outbox whenever there is something new, and every second for what is due again.
+pub async fn run(shared: Arc<Shared>, deliverer: Deliverer, ending: CancellationToken) {
+    loop {
+        match drain(&shared.store, &deliverer, (shared.clock)()).await {
+            Ok(drained) => {
+                let results =
+                    [("delivered", drained.delivered), ("retry", drained.failed), ("rejected", drained.given_up)];
+                for (result, count) in results {
+                    shared.metrics.deliveries(result, count);
+                }
+                if drained.more {
+                    continue;
+                }
+            }
+            Err(error) => tracing::warn!(error = %error, "the outbox can't be read"),
+        }
+        tokio::select! {
+            () = shared.outbox.notified() => {}
+            () = tokio::time::sleep(TICK) => {}
+            () = ending.cancelled() => return,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::mpsc;
 
-use super::{Shared, sampler};
+use super::{Shared, ladders, sampler};
 use crate::checks::CheckSet;
 use crate::model::action::{Action, ActionKind};
 use crate::model::case::{Case, Event, number_text};
@@ -224,7 +224,8 @@ async fn decide(shared: &Arc<Shared>, case: &Case, round: Round, cause: Cause) -
     let occasion = Occasion { number: case.number, round: case.round, ticket: &case.ticket, verdict: &verdict, cause };
     let (call_back, asking) = begin(&occasion, &shared.policy, now).unzip();
     actions.extend(asking.into_iter().flatten());
-    let following = Following { actions, call_back };
+    let pages = ladders::pages(shared, &occasion, now);
+    let following = Following { actions, call_back, pages };
     let learned = Learned { templates: round.templates, passed_with: round.passed_with };
     let mut tries = 0;
     loop {
@@ -258,5 +259,6 @@ async fn decide(shared: &Arc<Shared>, case: &Case, round: Round, cause: Cause) -
     );
     shared.told(case.number);
     shared.outbox.notify_one();
+    shared.pages.notify_one();
     Ok(())
 }

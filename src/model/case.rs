@@ -98,6 +98,12 @@ pub enum Event {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         note: Option<Untrusted>,
     },
+    /// Somebody took it on: nobody else is reached about it until then.
+    Acknowledged {
+        by: Untrusted,
+        team: String,
+        until: Timestamp,
+    },
     /// An action arrived.
     Reached {
         kind: ActionKind,
@@ -117,6 +123,7 @@ impl Event {
             Event::Action { .. } => "action",
             Event::Heard { .. } => "heard",
             Event::CalledBack { .. } => "called_back",
+            Event::Acknowledged { .. } => "acknowledged",
             Event::Reached { .. } => "reached",
         }
     }

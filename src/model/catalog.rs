@@ -2,11 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use super::people::{Ladder, OnCall, Person};
+
 /// Everything that `houston.yaml` says about who and what there is.
 #[derive(Debug, Clone, Default)]
 pub struct Catalog {
     pub services: BTreeMap<String, Service>,
     pub teams: BTreeMap<String, Team>,
+    /// Those who can be reached; a team may have members besides.
+    pub people: BTreeMap<String, Person>,
     pub customers: BTreeMap<String, Customer>,
 }
 
@@ -27,6 +31,9 @@ pub struct Team {
     pub members: Vec<String>,
     /// Channels by which the team is reached, in order.
     pub channels: Vec<String>,
+    pub on_call: Option<OnCall>,
+    /// Without one the team is told once, over its channels.
+    pub ladder: Option<Ladder>,
 }
 
 #[derive(Debug, Clone, Default)]

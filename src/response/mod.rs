@@ -7,6 +7,8 @@ pub mod callback;
 pub mod channels;
 pub mod deliver;
 pub mod escalation;
+pub mod ladder;
 pub mod next_steps;
+pub mod oncall;
 pub mod playbook;
 pub mod reply;

@@ -40,7 +40,7 @@ pub fn next(verdict: &Verdict, catalog: &Catalog, actions: &[Action]) -> Vec<Str
 }
 
 /// The owners of what failed: the check's own, else its service's.
-fn owners(verdict: &Verdict, catalog: &Catalog) -> BTreeSet<String> {
+pub fn owners(verdict: &Verdict, catalog: &Catalog) -> BTreeSet<String> {
     let of_service = |name: &String| catalog.services.get(name).and_then(|service| service.owner.clone());
     let mut owners: BTreeSet<String> = verdict
         .findings

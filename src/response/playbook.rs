@@ -1,6 +1,6 @@
 //! Decides what follows a verdict. Pure: the same case gives the same actions, with the same keys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
@@ -8,8 +8,10 @@ use super::callback::Rules;
 use super::escalation::{self, Cause};
 use super::reply;
 use crate::model::action::{Action, ActionKind};
+use crate::model::catalog::{Catalog, Team};
+use crate::model::look::Outcome;
 use crate::model::ticket::Ticket;
-use crate::model::verdict::{Phase, Verdict};
+use crate::model::verdict::{Decision, Phase, Verdict};
 
 /// Who is told, over which channel.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +31,8 @@ pub struct Policy {
     pub announce: Vec<Target>,
     /// When customers are called back.
     pub call_back: Rules,
+    /// The team that is paged where a human is asked to look: one with a ladder.
+    pub page: Option<String>,
     /// What becomes of verdicts on tickets of the systems in which they live, by the system's name.
     pub desks: BTreeMap<String, DeskRule>,
 }
@@ -50,7 +54,13 @@ impl Default for Policy {
     /// Escalations go to the log, where nothing else is configured: they must never go nowhere.
     fn default() -> Self {
         let log = Target { channel: "log".to_owned(), recipient: "operators".to_owned() };
-        Policy { escalate: vec![log], announce: Vec::new(), call_back: Rules::default(), desks: BTreeMap::new() }
+        Policy {
+            escalate: vec![log],
+            announce: Vec::new(),
+            page: None,
+            call_back: Rules::default(),
+            desks: BTreeMap::new(),
+        }
     }
 }
 
@@ -103,11 +113,61 @@ pub fn follow_up(occasion: &Occasion<'_>, policy: &Policy, now: Timestamp) -> Ve
     actions
 }
 
+/// That a team is to be paged.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Call {
+    pub team: String,
+    /// What it is about.
+    pub services: Vec<String>,
+    pub facts: serde_json::Value,
+}
+
+/// Who is to be paged: for an issue the owners of what failed, where a human must look the team that the policy names.
+pub fn calls(occasion: &Occasion<'_>, policy: &Policy, catalog: &Catalog, owners: &BTreeSet<String>) -> Vec<Call> {
+    let verdict = occasion.verdict;
+    let mut calls: Vec<Call> = Vec::new();
+    if verdict.decision == Decision::Issue {
+        for owner in owners {
+            if catalog.teams.get(owner).is_some_and(|team| is_reachable(team, catalog)) {
+                let services = services_of(owner, verdict, catalog);
+                calls.push(Call { team: owner.clone(), services, facts: escalation::facts(occasion) });
+            }
+        }
+    }
+    if let Some(team) = policy.page.as_ref().filter(|_| escalation::is_needed(occasion))
+        && !calls.iter().any(|call| call.team == *team)
+    {
+        let services = verdict.ticket.services.clone();
+        calls.push(Call { team: team.clone(), services, facts: escalation::facts(occasion) });
+    }
+    calls
+}
+
+fn is_reachable(team: &Team, catalog: &Catalog) -> bool {
+    team.ladder.is_some()
+        || !team.channels.is_empty()
+        || team.members.iter().any(|member| catalog.people.contains_key(member))
+}
+
+/// What failed of this owner's; where nothing has a service, those that the ticket is about.
+fn services_of(owner: &str, verdict: &Verdict, catalog: &Catalog) -> Vec<String> {
+    let owns =
+        |service: &String| catalog.services.get(service).is_some_and(|known| known.owner.as_deref() == Some(owner));
+    let failed = verdict.findings.iter().filter(|finding| finding.outcome == Outcome::Bad);
+    let services: BTreeSet<String> = failed
+        .filter_map(|finding| {
+            let service = finding.service.as_ref()?;
+            let own = finding.owner.as_ref().map_or_else(|| owns(service), |named| named == owner);
+            own.then(|| service.clone())
+        })
+        .collect();
+    if services.is_empty() { verdict.ticket.services.clone() } else { services.into_iter().collect() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::escalation::tests::{ticket, verdict};
     use super::*;
-    use crate::model::verdict::Decision;
 
     fn target(channel: &str) -> Target {
         Target { channel: channel.to_owned(), recipient: "ops".to_owned() }
@@ -134,6 +194,32 @@ mod tests {
             let told: Vec<_> = actions.iter().map(|a| format!("{} {}", a.kind.name(), a.channel)).collect();
             assert_eq!(told, expected, "{decision:?} {cause:?}");
             assert_eq!(actions, follow_up(&occasion, &policy, now), "the same case, the same actions");
+        }
+    }
+
+    #[test]
+    fn owners_are_paged_for_an_issue_and_the_named_team_where_a_human_must_look() {
+        let team = || Team { channels: vec!["chat".into()], ..Team::default() };
+        let teams = [("shop", team()), ("silent", Team::default()), ("night", team())];
+        let catalog = Catalog {
+            teams: teams.into_iter().map(|(name, team)| (name.to_owned(), team)).collect(),
+            ..Catalog::default()
+        };
+        let policy = Policy { page: Some("night".to_owned()), ..Policy::default() };
+        let owners: BTreeSet<String> = ["shop", "silent", "gone"].map(str::to_owned).into();
+        for (decision, cause, expected) in [
+            (Decision::Issue, Cause::Judged, vec!["shop"]),
+            (Decision::NoIssue, Cause::Judged, vec![]),
+            (Decision::Doubtful, Cause::Judged, vec!["night"]),
+            (Decision::NoIssue, Cause::Late, vec!["night"]),
+            (Decision::Issue, Cause::Crashed { attempts: 3 }, vec!["shop", "night"]),
+        ] {
+            let (ticket, verdict) = (ticket(), verdict(decision));
+            let occasion = Occasion { number: 3, round: 1, ticket: &ticket, verdict: &verdict, cause };
+            let teams: Vec<String> =
+                calls(&occasion, &policy, &catalog, &owners).into_iter().map(|call| call.team).collect();
+            assert_eq!(teams, expected, "{decision:?} {cause:?}");
+            assert!(calls(&occasion, &Policy::default(), &Catalog::default(), &owners).is_empty());
         }
     }
 

@@ -17,6 +17,7 @@ use crate::model::action::Action;
 use crate::model::callback::CallBack;
 use crate::model::case::{Case, Event};
 use crate::model::history::Trouble;
+use crate::model::page::Page;
 use crate::model::ticket::Ticket;
 use crate::model::verdict::Verdict;
 
@@ -25,6 +26,7 @@ mod directory;
 pub mod history;
 mod memory;
 mod open;
+pub mod pages;
 mod read;
 mod rows;
 mod schema;
@@ -196,6 +198,9 @@ pub struct Following {
     pub actions: Vec<Action>,
     /// Whom to call back.
     pub call_back: Option<CallBack>,
+    /// Who is to be reached. A ticket for which the same team is being reached already begins no page; one in another
+    /// page's quiet time joins that.
+    pub pages: Vec<Page>,
 }
 
 impl From<Vec<Action>> for Following {
@@ -335,12 +340,17 @@ impl Store {
         following: impl Into<Following>,
         learned: Learned,
     ) -> Result<(), StoreError> {
-        let Following { actions, call_back } = following.into();
+        let Following { actions, call_back, pages } = following.into();
         let memory = learned.clone();
         let trouble = Trouble::of(&verdict, at);
-        let (at, body, actions) = (micros(at), rows::encode(&verdict)?, write::ActionRow::all(actions)?);
-        let decision = write::Decision { ticket, round, at, body, actions, learned, trouble, call_back };
-        let decided = self.write(Urgency::Obligation, move |connection| write::decide(connection, &decision)).await;
+        let (body, actions) = (rows::encode(&verdict)?, write::ActionRow::all(actions)?);
+        let decision = write::Decision { ticket, round, at: micros(at), body, actions, learned, trouble, call_back };
+        let decided = self
+            .write(Urgency::Obligation, move |connection| {
+                write::decide(connection, &decision)?;
+                pages::begin(connection, &pages, at)
+            })
+            .await;
         self.inner.memory.learned(&memory);
         decided
     }

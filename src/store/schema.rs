@@ -129,6 +129,25 @@ pub(super) const MIGRATIONS: &[&str] = &[
         value  TEXT NOT NULL
     ) STRICT;
 ",
+    "
+    -- Who is being reached about what; one row for each ticket, round and team. `leader` is the page that it joined.
+    CREATE TABLE page (
+        key      TEXT PRIMARY KEY,
+        ticket   INTEGER NOT NULL,
+        team     TEXT NOT NULL,
+        begun_at INTEGER NOT NULL,
+        open     INTEGER NOT NULL,
+        leader   TEXT,
+        next_at  INTEGER,
+        revision INTEGER NOT NULL,
+        body     BLOB NOT NULL,
+        crc      INTEGER NOT NULL
+    ) STRICT;
+    CREATE INDEX page_due ON page (next_at) WHERE next_at IS NOT NULL;
+    CREATE INDEX page_of_ticket ON page (ticket);
+    CREATE INDEX page_of_leader ON page (leader) WHERE leader IS NOT NULL;
+    CREATE INDEX page_of_team ON page (team, begun_at);
+",
 ];
 
 /// How long a statement waits for a lock that somebody else holds on the file (a backup tool).

@@ -13,6 +13,7 @@ use crate::model::verdict::{self, Coverage, CurrentState, Decision, Phase, Scope
 use crate::model::window::Window;
 
 mod law;
+mod pages;
 
 pub(super) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_second(1_795_000_000 + seconds).unwrap()

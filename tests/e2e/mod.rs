@@ -13,6 +13,7 @@ mod deadline;
 mod hooks;
 mod hostile_text;
 mod kills;
+mod ladders;
 mod life;
 mod live_checks;
 mod sampling;

@@ -11,8 +11,14 @@ use super::world::{World, four_looks};
 
 /// What needs no token, and why that is well: nothing of it says anything that a stranger could use.
 // A desk proves itself by its signature: tests/e2e/hooks.rs.
-const OPEN: &[(&str, &str)] =
-    &[("POST", "/hooks/{system}"), ("GET", "/healthz"), ("GET", "/readyz"), ("GET", "/login")];
+const OPEN: &[(&str, &str)] = &[
+    ("POST", "/hooks/{system}"),
+    ("GET", "/a/{token}"),
+    ("POST", "/a/{token}"),
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
+    ("GET", "/login"),
+];
 
 /// A screenshot that was kept.
 const PICTURE: &str = "20261122T101500Z-front-1f2e3d4c.png";
@@ -64,7 +70,11 @@ fn every_route_asks_who_it_is_and_whether_he_may() {
     assert_eq!(open, OPEN, "a route that needs no token is one to think about");
     for route in &routes {
         let path = route.path.replace("/evidence/{name}", &format!("/evidence/{PICTURE}"));
-        let path = path.replace("{ticket}", "T-1").replace("{name}", "front").replace("{system}", "desk");
+        let path = path
+            .replace("{ticket}", "T-1")
+            .replace("{name}", "front")
+            .replace("{system}", "desk")
+            .replace("{token}", "0-0-0");
         assert!(!path.contains('{'), "a route this test can't ask: {path}");
         for (scope, lines) in &identities {
             let answer = ask(&daemon, route.method, &path, lines);
@@ -80,6 +90,8 @@ fn every_route_asks_who_it_is_and_whether_he_may() {
                 (Some(_), Some(Scope::Report)) if route.path == "/api/v1/tickets/{ticket}" => {
                     assert_eq!(answer.status, 404, "{what}");
                 }
+                // Nothing was kept under this name.
+                _ if route.path == "/evidence/{name}" => assert_eq!(answer.status, 404, "{what}"),
                 _ => assert!(![401, 403, 404, 405, 415].contains(&answer.status), "{what}"),
             }
             for (name, value) in [
