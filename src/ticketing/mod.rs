@@ -24,13 +24,19 @@ use crate::model::ticket::{Report, Ticket, Unacceptable};
 use crate::net::outgoing::{Sending, Wires};
 use crate::yaml::{self, Keys};
 
+mod comment;
 mod fields;
+pub mod github;
+pub mod gitlab;
+pub mod jira;
+pub mod request_tracker;
 pub mod webhook;
 
 pub use fields::Fields;
 
 /// Every kind of ticket system, in the order in which they are listed to people.
-pub static SYSTEMS: &[&SystemKind] = &[&webhook::WEBHOOK];
+pub static SYSTEMS: &[&SystemKind] =
+    &[&webhook::WEBHOOK, &request_tracker::REQUEST_TRACKER, &github::GITHUB, &gitlab::GITLAB, &jira::JIRA];
 
 /// A delivery's time may differ from ours by this much, where it is signed with its time.
 pub const CLOCK_SKEW: jiff::SignedDuration = jiff::SignedDuration::from_secs(300);

@@ -23,6 +23,7 @@ pub mod node_exporter;
 pub mod place;
 pub mod postgres;
 pub mod prometheus;
+pub mod request_tracker;
 pub mod server;
 pub mod smtp;
 pub mod websocket_server;

@@ -21,6 +21,7 @@ mod nginx;
 mod plugins;
 mod postgres;
 mod prometheus;
+mod request_tracker;
 mod script;
 mod shop_logs;
 mod shop_metrics;
