@@ -9,3 +9,6 @@ pub mod escalation;
 pub mod next_steps;
 pub mod playbook;
 pub mod reply;
+
+#[cfg(test)]
+mod loopback;

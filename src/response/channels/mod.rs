@@ -12,10 +12,15 @@ use crate::net::outgoing::{Sending, Wires};
 use crate::yaml;
 
 pub mod log;
+pub mod slack;
 pub mod webhook;
 
 /// Every kind of channel, in the order in which they are listed to people.
-pub static CHANNELS: &[&ChannelKind] = &[&webhook::WEBHOOK, &log::LOG];
+pub static CHANNELS: &[&ChannelKind] = &[
+    &webhook::WEBHOOK,
+    &slack::SLACK,
+    &log::LOG,
+];
 
 /// The name under which the log is always there, for what can't be delivered otherwise.
 pub const LOG: &str = "log";
