@@ -9,6 +9,7 @@ pub mod escalation;
 pub mod next_steps;
 pub mod playbook;
 pub mod reply;
+pub mod thread;
 
 #[cfg(test)]
 mod loopback;

@@ -12,6 +12,7 @@ use crate::net::outgoing::{Sending, Wires};
 use crate::yaml;
 
 pub mod log;
+pub mod mattermost;
 pub mod slack;
 pub mod webhook;
 
@@ -19,6 +20,7 @@ pub mod webhook;
 pub static CHANNELS: &[&ChannelKind] = &[
     &webhook::WEBHOOK,
     &slack::SLACK,
+    &mattermost::MATTERMOST,
     &log::LOG,
 ];
 

@@ -21,11 +21,8 @@ use crate::model::secret::SecretRef;
 use crate::model::source::Diagnostic;
 use crate::net::http::TlsOptions;
 use crate::net::outgoing::{Call, Sending, Wires, below, json as json_of, secret_url};
+use crate::response::thread::Root;
 use crate::yaml::{self, Spanned, http_url};
-
-mod thread;
-
-use thread::Root;
 
 pub static SLACK: ChannelKind = ChannelKind {
     name: "slack",
@@ -165,15 +162,15 @@ impl Slack {
         let letter = Letter::of(action, message.links);
         let mut said = content(&letter);
         said["metadata"] = json!({ "event_type": "houston_action", "event_payload": { "key": action.key } });
-        let mut root = message.previous.and_then(Root::read);
+        let mut root = message.previous.and_then(At::read);
         if let Some(found) = &root
-            && found.is_replaced_by(action.kind)
+            && found.root.is_replaced_by(action.kind)
         {
             let mut update = said.clone();
             update["channel"] = found.channel.into();
             update["ts"] = found.ts.into();
             match self.call(bot, "chat.update", update, message, wires).await {
-                Ok(_) => return Ok(Outcome::delivered_as(found.receipt())),
+                Ok(_) => return Ok(Outcome::delivered_as(found.root.receipt())),
                 Err(Failed::Said(error)) if GONE.contains(&error.as_str()) => root = None,
                 Err(failed) => return Err(failed.outcome()),
             }
@@ -184,24 +181,20 @@ impl Slack {
             return Ok(Outcome::delivered_as(receipt));
         }
         said["channel"] = bot.channel.as_str().into();
-        said["unfurl_links"] = false.into();
-        said["unfurl_media"] = false.into();
         if let Some(found) = &root {
             let mut reply = said.clone();
             reply["channel"] = found.channel.into();
             reply["thread_ts"] = found.ts.into();
             reply["reply_broadcast"] = wants_a_human(action.kind).into();
             match self.call(bot, "chat.postMessage", reply, message, wires).await {
-                Ok(_) => return Ok(Outcome::delivered_as(found.receipt())),
+                Ok(_) => return Ok(Outcome::delivered_as(found.root.receipt())),
                 Err(Failed::Said(error)) if GONE.contains(&error.as_str()) => {}
                 Err(failed) => return Err(failed.outcome()),
             }
         }
         let answer = self.call(bot, "chat.postMessage", said, message, wires).await.map_err(Failed::outcome)?;
         match (answer["channel"].as_str(), answer["ts"].as_str()) {
-            (Some(channel), Some(ts)) => {
-                Ok(Outcome::delivered_as(Root { kind: action.kind.name(), channel, ts }.receipt()))
-            }
+            (Some(channel), Some(ts)) => Ok(Outcome::delivered_as(receipt(action.kind, channel, ts))),
             // It is there; it only can't be changed or answered later.
             _ => Ok(Outcome::DELIVERED),
         }
@@ -211,7 +204,7 @@ impl Slack {
     async fn find(
         &self,
         bot: &Bot,
-        root: Option<&Root<'_>>,
+        root: Option<&At<'_>>,
         message: Message<'_>,
         wires: &Wires,
     ) -> Result<Option<String>, Outcome> {
@@ -239,8 +232,8 @@ impl Slack {
         let Some(there) = messages.iter().find(|there| there["metadata"]["event_payload"]["key"] == key) else {
             return Ok(None);
         };
-        let first = |ts| Root { kind: message.action.kind.name(), channel: &bot.channel, ts }.receipt();
-        Ok(root.map(Root::receipt).or_else(|| there["ts"].as_str().map(first)))
+        let first = |ts| receipt(message.action.kind, &bot.channel, ts);
+        Ok(root.map(|at| at.root.receipt()).or_else(|| there["ts"].as_str().map(first)))
     }
 
     async fn call(
@@ -280,6 +273,27 @@ impl Channel for Slack {
     }
 }
 
+/// Where the first message about a ticket is.
+struct At<'a> {
+    root: Root<'a>,
+    /// The channel's ID, as Slack calls it.
+    channel: &'a str,
+    /// The time stamp by which Slack names the message.
+    ts: &'a str,
+}
+
+impl<'a> At<'a> {
+    fn read(receipt: &'a str) -> Option<Self> {
+        let root = Root::read(receipt)?;
+        let (channel, ts) = root.id.split_once(' ')?;
+        Some(At { root, channel, ts })
+    }
+}
+
+fn receipt(kind: ActionKind, channel: &str, ts: &str) -> String {
+    Root { kind: kind.name(), id: &format!("{channel} {ts}") }.receipt()
+}
+
 /// What is shown in the channel even where it belongs into a thread.
 fn wants_a_human(kind: ActionKind) -> bool {
     matches!(kind, ActionKind::Escalate | ActionKind::Page | ActionKind::Remind | ActionKind::CallBack)
@@ -302,7 +316,14 @@ fn content(letter: &Letter) -> Value {
         ));
     }
     blocks.push(json!({ "type": "context", "elements": [{ "type": "plain_text", "text": letter.mark() }] }));
-    json!({ "text": letter.head_within(Medium::Slack, BLOCK), "blocks": blocks, "link_names": false, "parse": "none" })
+    json!({
+        "text": letter.head_within(Medium::Slack, BLOCK),
+        "blocks": blocks,
+        "link_names": false,
+        "parse": "none",
+        "unfurl_links": false,
+        "unfurl_media": false,
+    })
 }
 
 /// Fields stand together, and links do.

@@ -71,6 +71,7 @@ async fn a_webhook_gets_blocks_that_ring_nobody() {
     assert_eq!(asked[0].line, "POST /services/T000/B000/in-the-path-is-the-secret");
     let body = asked[0].json();
     assert_eq!((&body["link_names"], &body["parse"]), (&json!(false), &json!("none")));
+    assert_eq!((&body["unfurl_links"], &body["unfurl_media"]), (&json!(false), &json!(false)));
     let texts = texts(&body).join("\n");
     for part in ["*checkout fails*", "<https://houston.example.com/t/T-7|T-7 in Houston>", "houston/T-7"] {
         assert!(texts.contains(part), "{texts}");
