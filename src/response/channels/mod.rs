@@ -13,6 +13,7 @@ use crate::yaml;
 
 pub mod log;
 pub mod mattermost;
+pub mod ntfy;
 pub mod slack;
 pub mod webhook;
 
@@ -21,6 +22,7 @@ pub static CHANNELS: &[&ChannelKind] = &[
     &webhook::WEBHOOK,
     &slack::SLACK,
     &mattermost::MATTERMOST,
+    &ntfy::NTFY,
     &log::LOG,
 ];
 
