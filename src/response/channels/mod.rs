@@ -12,6 +12,7 @@ use crate::net::outgoing::{Sending, Wires};
 use crate::yaml;
 
 pub mod log;
+pub mod matrix;
 pub mod mattermost;
 pub mod ntfy;
 pub mod slack;
@@ -23,6 +24,7 @@ pub static CHANNELS: &[&ChannelKind] = &[
     &slack::SLACK,
     &mattermost::MATTERMOST,
     &ntfy::NTFY,
+    &matrix::MATRIX,
     &log::LOG,
 ];
 
