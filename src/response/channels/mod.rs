@@ -16,6 +16,7 @@ pub mod matrix;
 pub mod mattermost;
 pub mod ntfy;
 pub mod slack;
+pub mod teams;
 pub mod webhook;
 
 /// Every kind of channel, in the order in which they are listed to people.
@@ -25,6 +26,7 @@ pub static CHANNELS: &[&ChannelKind] = &[
     &mattermost::MATTERMOST,
     &ntfy::NTFY,
     &matrix::MATRIX,
+    &teams::TEAMS,
     &log::LOG,
 ];
 
