@@ -11,6 +11,7 @@ use crate::model::source::{Diagnostic, nearest};
 use crate::net::outgoing::{Sending, Wires};
 use crate::yaml;
 
+pub mod irc;
 pub mod log;
 pub mod matrix;
 pub mod mattermost;
@@ -27,6 +28,7 @@ pub static CHANNELS: &[&ChannelKind] = &[
     &ntfy::NTFY,
     &matrix::MATRIX,
     &teams::TEAMS,
+    &irc::IRC,
     &log::LOG,
 ];
 
