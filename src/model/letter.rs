@@ -8,6 +8,8 @@ use super::action::{Action, ActionKind};
 use super::case::number_text;
 use super::encode;
 
+mod fitted;
+
 /// Findings that a letter tells of; the case has them all.
 const FINDINGS: usize = 5;
 /// Items of any other list.

@@ -13,6 +13,7 @@ pub mod grpc;
 pub mod guard;
 pub mod http;
 pub mod icmp;
+pub mod irc;
 pub mod journal;
 pub mod loki;
 pub mod outgoing;

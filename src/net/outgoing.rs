@@ -175,6 +175,40 @@ pub fn json(response: &Response) -> Result<Value, Outcome> {
     serde_json::from_slice(&response.body).map_err(|error| Outcome::retry(format!("its answer is no JSON: {error}")))
 }
 
+/// An address that is itself a secret, as those of incoming webhooks are: whoever knows it may post there.
+///
+/// # Errors
+/// It is not to be had now, or is no address over HTTP; it may be later, for it is read anew for each attempt. What it
+/// is isn't said.
+pub fn secret_url(from: &SecretRef, wires: &Wires) -> Result<Url, Outcome> {
+    let secret = wires.credentials.get(from).map_err(Outcome::retry)?;
+    let unfit = || Outcome::retry("the secret that is to be its URL is none that begins with http:// or https://");
+    let url = Url::parse(secret.expose().trim()).map_err(|_| unfit())?;
+    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
+        return Err(unfit());
+    }
+    // Not only whole may it not come back, but in part as well: the path, and the query, hold what is secret in it.
+    for part in [url.path(), url.query().unwrap_or("")] {
+        if part.len() >= 16 {
+            wires.redactor.learn(&Secret::new(part.to_owned()));
+        }
+    }
+    Ok(url)
+}
+
+/// An address below that of a service: `https://a/api` and `chat.update` make `https://a/api/chat.update`. Whatever in
+/// `path` isn't ours must be encoded already, by [`encode::url_segment`].
+///
+/// # Errors
+/// Both together are no address.
+pub fn below(service: &Url, path: &str) -> Result<Url, Outcome> {
+    let mut base = service.clone();
+    base.set_query(None);
+    base.set_fragment(None);
+    let text = format!("{}/{path}", base.as_str().trim_end_matches('/'));
+    Url::parse(&text).map_err(|error| Outcome::rejected(format!("no URL can be made: {error}")))
+}
+
 /// What an answer means by its status.
 pub fn judge(status: u16, headers: &HeaderMap, now: Timestamp) -> Outcome {
     let why = format!("it answered {status}");

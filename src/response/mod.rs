@@ -12,3 +12,7 @@ pub mod next_steps;
 pub mod oncall;
 pub mod playbook;
 pub mod reply;
+pub mod thread;
+
+#[cfg(test)]
+mod loopback;

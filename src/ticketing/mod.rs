@@ -358,21 +358,7 @@ pub(crate) fn check_keys(node: &yaml::Node, secrets: &[SecretRef]) -> Result<(),
         .hint(format!("1 to {KEYS}: a delivery is taken in when any of them made its signature")))
 }
 
-/// The address of a service: `http` or `https`, without a user in it.
-///
-/// # Errors
-/// It is none, at its place.
-pub(crate) fn http_url(url: &yaml::Spanned<String>) -> Result<url::Url, Diagnostic> {
-    let wrong = |what: String| Diagnostic::error(url.at.clone(), what);
-    let read = url::Url::parse(&url.value).map_err(|error| wrong(format!("not a URL: {error}")))?;
-    if !matches!(read.scheme(), "http" | "https") || read.host_str().is_none() {
-        return Err(wrong("it begins with http:// or https://".to_owned()));
-    }
-    if !read.username().is_empty() || read.password().is_some() {
-        return Err(wrong("a user or password doesn't belong into a URL".to_owned()).hint("there is a key for it"));
-    }
-    Ok(read)
-}
+pub(crate) use crate::yaml::http_url;
 
 /// A text of the payload at this path of names and numbers, `a.b.0.c`; a number or a truth value as its text.
 pub(crate) fn at<'v>(payload: &'v Value, path: &str) -> Option<&'v Value> {

@@ -19,10 +19,12 @@ mod keys;
 mod parse;
 mod scalars;
 mod spanned;
+mod urls;
 
 pub use keys::{Keys, unknown_key};
 pub use parse::{DEPTH_LIMIT, FILE_LIMIT, NODE_LIMIT, parse, parse_bytes};
 pub use spanned::Spanned;
+pub use urls::http_url;
 
 /// A value and where it stands.
 #[derive(Debug, Clone, PartialEq)]

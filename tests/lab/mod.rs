@@ -19,6 +19,7 @@ pub mod dnsmasq;
 pub mod grpc_server;
 pub mod journal;
 pub mod nginx;
+pub mod ngircd;
 pub mod node_exporter;
 pub mod place;
 pub mod postgres;

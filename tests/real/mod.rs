@@ -14,6 +14,7 @@ mod http;
 mod hurl;
 mod icmp;
 mod interface;
+mod irc;
 mod journald;
 mod journey;
 mod loki;

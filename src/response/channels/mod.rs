@@ -11,11 +11,26 @@ use crate::model::source::{Diagnostic, nearest};
 use crate::net::outgoing::{Sending, Wires};
 use crate::yaml;
 
+pub mod irc;
 pub mod log;
+pub mod matrix;
+pub mod mattermost;
+pub mod ntfy;
+pub mod slack;
+pub mod teams;
 pub mod webhook;
 
 /// Every kind of channel, in the order in which they are listed to people.
-pub static CHANNELS: &[&ChannelKind] = &[&webhook::WEBHOOK, &log::LOG];
+pub static CHANNELS: &[&ChannelKind] = &[
+    &webhook::WEBHOOK,
+    &slack::SLACK,
+    &mattermost::MATTERMOST,
+    &ntfy::NTFY,
+    &matrix::MATRIX,
+    &teams::TEAMS,
+    &irc::IRC,
+    &log::LOG,
+];
 
 /// The name under which the log is always there, for what can't be delivered otherwise.
 pub const LOG: &str = "log";
