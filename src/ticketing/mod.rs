@@ -24,13 +24,14 @@ use crate::model::ticket::{Report, Ticket, Unacceptable};
 use crate::net::outgoing::{Sending, Wires};
 use crate::yaml::{self, Keys};
 
+pub mod alertmanager;
 mod fields;
 pub mod webhook;
 
 pub use fields::Fields;
 
 /// Every kind of ticket system, in the order in which they are listed to people.
-pub static SYSTEMS: &[&SystemKind] = &[&webhook::WEBHOOK];
+pub static SYSTEMS: &[&SystemKind] = &[&webhook::WEBHOOK, &alertmanager::ALERTMANAGER];
 
 /// A delivery's time may differ from ours by this much, where it is signed with its time.
 pub const CLOCK_SKEW: jiff::SignedDuration = jiff::SignedDuration::from_secs(300);
@@ -51,6 +52,8 @@ pub struct Hook<'a> {
     pub body: &'a [u8],
     /// The address that it was sent to, as the sender sees it, where that is known; some sign it.
     pub url: Option<&'a str>,
+    /// True where the kernel says that a local user sent it who may file tickets: over our own socket.
+    pub local: bool,
     pub now: Timestamp,
 }
 
@@ -134,6 +137,15 @@ pub struct Incoming {
     pub payload: Value,
 }
 
+/// A name under which the ticket may be known that something belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reference {
+    /// Our own number.
+    Number(u64),
+    /// Its id in its system.
+    Id(String),
+}
+
 /// What a delivery holds.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Received {
@@ -148,6 +160,13 @@ impl Received {
     pub fn ignored(why: &str) -> Self {
         Received { ignored: Some(why.to_owned()), ..Received::default() }
     }
+}
+
+/// An answer as its system wants it; with 200, for those take nothing else for one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub content_type: &'static str,
+    pub body: String,
 }
 
 /// What a system had to tell when it was asked.
@@ -197,6 +216,23 @@ pub trait TicketSystem: Send + Sync + std::fmt::Debug {
     /// False where there is no way to write into its tickets.
     fn takes_notes(&self) -> bool {
         true
+    }
+
+    /// The tickets that something may belong to, the likeliest first, where its system names more than one. Where none of
+    /// them is known, it is a ticket of its own: nothing is lost because what it answers is not ours.
+    fn belongs_to(&self, _incoming: &Incoming) -> Vec<Reference> {
+        Vec::new()
+    }
+
+    /// Why a human must know of a new ticket before anything was looked at, where that is so. One sentence.
+    fn urgent(&self, _incoming: &Incoming) -> Option<&'static str> {
+        None
+    }
+
+    /// What is answered to a delivery that is on disk, where its system shows that to somebody: the numbers are those of
+    /// the tickets that it was about.
+    fn answer(&self, _hook: &Hook<'_>, _received: &Received, _numbers: &[u64]) -> Option<Answer> {
+        None
     }
 
     /// Secrets that it will need, so that a missing one is an error at the start.

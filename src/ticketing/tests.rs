@@ -30,7 +30,7 @@ pub(crate) fn declared(text: &str) -> Result<Desk, Vec<Diagnostic>> {
 }
 
 pub(crate) fn hook<'a>(headers: &'a HeaderMap, body: &'a [u8]) -> Hook<'a> {
-    Hook { headers, body, url: None, now: Timestamp::from_second(1_795_000_000).unwrap() }
+    Hook { headers, body, url: None, local: false, now: Timestamp::from_second(1_795_000_000).unwrap() }
 }
 
 /// What a delivery without headers is read as.
