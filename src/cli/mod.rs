@@ -14,6 +14,7 @@ mod check;
 mod context;
 mod demo;
 mod judge;
+mod mail;
 mod progress;
 mod serve;
 mod ticket;
@@ -34,6 +35,10 @@ pub enum Exit {
     /// Houston could not tell: no daemon, no usable checks, nothing answered.
     Unknown,
     Usage,
+    /// What was handed in can't be read, and never will be: `EX_DATAERR` of sysexits.h.
+    Unreadable,
+    /// To be handed in again later: `EX_TEMPFAIL` of sysexits.h.
+    Later,
     Interrupted,
 }
 
@@ -45,6 +50,8 @@ impl Exit {
             Exit::Issue => 2,
             Exit::Unknown => 3,
             Exit::Usage => 64,
+            Exit::Unreadable => 65,
+            Exit::Later => 75,
             Exit::Interrupted => 130,
         }
     }
@@ -194,6 +201,7 @@ fn run(terminal: &Terminal, cli: &Cli) -> anyhow::Result<Exit> {
         Command::Demo(args) => demo::run(terminal, cli, args),
         Command::Check(command) => check::run(terminal, cli, command),
         Command::Ticket(command) => ticket::run(terminal, cli, command),
+        Command::Mail { desk } => Ok(mail::run(terminal, cli, desk)),
         Command::Show { what } => ticket::show(terminal, cli, what),
         Command::Status => ticket::status(terminal, cli),
         Command::Completions { shell } => {

@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::model::delivery::Message;
+use crate::model::letter::Letter;
 use crate::model::secret::{Secret, SecretRef};
 use crate::model::source::{Diagnostic, nearest};
 use crate::model::text::Untrusted;
@@ -25,13 +26,14 @@ use crate::net::outgoing::{Sending, Wires};
 use crate::yaml::{self, Keys};
 
 pub mod alertmanager;
+pub mod email;
 mod fields;
 pub mod webhook;
 
 pub use fields::Fields;
 
 /// Every kind of ticket system, in the order in which they are listed to people.
-pub static SYSTEMS: &[&SystemKind] = &[&webhook::WEBHOOK, &alertmanager::ALERTMANAGER];
+pub static SYSTEMS: &[&SystemKind] = &[&webhook::WEBHOOK, &alertmanager::ALERTMANAGER, &email::EMAIL];
 
 /// A delivery's time may differ from ours by this much, where it is signed with its time.
 pub const CLOCK_SKEW: jiff::SignedDuration = jiff::SignedDuration::from_secs(300);
@@ -376,6 +378,26 @@ pub(crate) fn keys(secrets: &[SecretRef], wires: &Wires) -> Result<Vec<Secret>, 
     }
 }
 
+/// Refuses what is not signed as our own messages are: `X-Houston-Timestamp`, and `X-Houston-Signature: v1=` with the
+/// HMAC-SHA-256 of `timestamp.body` in hex. Who can't sign sends the key itself as `X-Houston-Token`.
+///
+/// # Errors
+/// [`Refused::NotSigned`], [`Refused::Stale`]
+pub(crate) fn signed_as_ours(hook: &Hook<'_>, keys: &[Secret]) -> Result<(), Refused> {
+    use crate::net::signature::{Writing, equals, verifies};
+    if let Some(token) = hook.header("x-houston-token") {
+        return if equals(keys, token) { Ok(()) } else { Err(Refused::NotSigned) };
+    }
+    let (timestamp, signature) = hook
+        .header("x-houston-timestamp")
+        .zip(hook.header("x-houston-signature").and_then(|signature| signature.strip_prefix("v1=")))
+        .ok_or(Refused::NotSigned)?;
+    if !verifies(keys, &[timestamp.as_bytes(), b".", hook.body], signature, Writing::Hex) {
+        return Err(Refused::NotSigned);
+    }
+    hook.is_recent(timestamp)
+}
+
 /// Refuses a list of keys that is empty or too long, at its place.
 ///
 /// # Errors
@@ -386,6 +408,19 @@ pub(crate) fn check_keys(node: &yaml::Node, secrets: &[SecretRef]) -> Result<(),
     }
     Err(Diagnostic::error(node.span.clone(), format!("`secrets` holds {} keys", secrets.len()))
         .hint(format!("1 to {KEYS}: a delivery is taken in when any of them made its signature")))
+}
+
+/// What every note of ours begins with, so that it is recognised when it comes back.
+const OWN_NOTE: &str = "[houston/T-";
+
+/// The first line of a note: the ticket, and the beginning of the action's key, by which it is found again.
+pub(crate) fn mark(letter: &Letter) -> String {
+    format!("[{} {}]", letter.thread, letter.key.get(..16).unwrap_or(&letter.key))
+}
+
+/// True for a note that Houston wrote.
+pub(crate) fn is_own_note(text: &str) -> bool {
+    text.contains(OWN_NOTE)
 }
 
 /// The address of a service: `http` or `https`, without a user in it.

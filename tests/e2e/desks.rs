@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::daemon::Daemon;
-use super::program::variable;
+use super::program::{Ended, finish, houston, variable};
 use crate::lab::alertmanager::Alertmanager;
 use crate::lab::{READY, until};
 
@@ -40,4 +40,73 @@ fn an_alertmanager_with_a_wrong_token_opens_none() {
     alertmanager.fire(&[("CheckoutSlow", "shop")]);
     until("a refusal in the log", READY, || daemon.log().contains("a delivery was refused"));
     assert!(daemon.all().is_empty());
+}
+
+/// What `houston mail` makes of this mail.
+fn mail(daemon: &Daemon, server: &str, mail: &str) -> Ended {
+    let file = daemon.home().join("mail.eml");
+    std::fs::write(&file, mail).unwrap();
+    let mut command = houston(&[], daemon.home());
+    command.args(["mail", "--desk", "support", "--server", server, "--config", "houston.yaml"]);
+    command.stdin(std::fs::File::open(&file).unwrap());
+    finish(command)
+}
+
+const MAIL: &str = "From: Kim <kim@customer.example>\r\nMessage-ID: <1@customer.example>\r\nSubject: the shop is down\r\n\r\n\
+                    since nine\r\n";
+
+#[test]
+fn a_piped_mail_is_a_ticket_and_stays_with_the_mail_server_until_it_is_one() {
+    let mut daemon = Daemon::start(CHECKS, "ticketing: { support: { email: {} } }\n");
+    let server = daemon.server();
+    let first = mail(&daemon, &server, MAIL);
+    assert_eq!((first.code, first.stdout.trim()), (Some(0), "T-1"), "{}", first.stderr);
+    let repeated = mail(&daemon, &server, MAIL);
+    assert_eq!((repeated.code, repeated.stdout.trim()), (Some(0), "T-1"));
+    daemon.decided("T-1");
+    let reply = "From: kim@customer.example\r\nMessage-ID: <2@customer.example>\r\nSubject: Re: [houston T-1]\r\n\r\n\
+                 it is better now\r\n> we look\r\n";
+    assert_eq!(mail(&daemon, &server, reply).stdout.trim(), "T-1");
+    let heard: Vec<_> = daemon.events("T-1", None).into_iter().filter(|(_, name, _)| name == "heard").collect();
+    let [(_, _, comment)] = heard.as_slice() else { panic!("{heard:?}") };
+    assert_eq!((&comment["what"], &comment["text"]), (&json!("commented"), &json!("it is better now")));
+    let stray = "From: kim@customer.example\r\nIn-Reply-To: <x@elsewhere.example>\r\nSubject: Re: prices\r\n\r\nand now it fails";
+    assert_eq!(mail(&daemon, &server, stray).stdout.trim(), "T-2", "what answers nothing of ours is not lost");
+    let robot = format!("Auto-Submitted: auto-replied\r\n{MAIL}");
+    let robot = mail(&daemon, &server, &robot);
+    assert_eq!((robot.code, robot.stdout.as_str()), (Some(0), ""));
+    assert_eq!(mail(&daemon, &server, "").code, Some(65));
+    let large = format!("{MAIL}{}", "x".repeat(2_000_000)).replace("<1@", "<3@");
+    assert_eq!(mail(&daemon, &server, &large).stdout.trim(), "T-3");
+
+    let super::wire::Place::Tcp(address) = daemon.tcp() else { panic!("it listens over TCP") };
+    let remote = mail(&daemon, &format!("http://{address}"), &MAIL.replace("<1@", "<4@"));
+    assert_eq!(remote.code, Some(75), "only the local socket is trusted: {}", remote.stdout);
+    daemon.kill();
+    assert_eq!(mail(&daemon, &server, &MAIL.replace("<1@", "<5@")).code, Some(75), "nobody is there");
+    daemon.again();
+    assert_eq!(mail(&daemon, &server, &MAIL.replace("<1@", "<5@")).stdout.trim(), "T-4");
+}
+
+#[test]
+fn a_maildir_is_read_and_its_mail_moves_once_it_is_on_disk() {
+    let config = "ticketing: { support: { email: { maildir: Maildir } } }\n";
+    let mut daemon = Daemon::prepared(&[], CHECKS, config);
+    let maildir = daemon.home().join("Maildir");
+    for directory in ["new", "cur", "tmp"] {
+        std::fs::create_dir_all(maildir.join(directory)).unwrap();
+    }
+    std::fs::write(maildir.join("new/1.host"), MAIL).unwrap();
+    daemon.again();
+    until("a ticket", READY, || daemon.all().len() == 1);
+    until("the mail in cur", READY, || maildir.join("cur/1.host:2,S").exists());
+    assert!(!maildir.join("new/1.host").exists());
+    daemon.kill();
+    // As after a crash before the mail was moved: it is known.
+    std::fs::write(maildir.join("new/1.host"), MAIL).unwrap();
+    std::fs::write(maildir.join("new/2.host"), MAIL.replace("<1@", "<2@")).unwrap();
+    daemon.again();
+    until("the second ticket", READY, || daemon.all().len() == 2);
+    until("both in cur", READY, || maildir.join("cur/2.host:2,S").exists());
+    assert_eq!(daemon.all().len(), 2);
 }
