@@ -28,13 +28,22 @@ use crate::yaml::{self, Keys};
 pub mod alertmanager;
 pub mod email;
 mod fields;
+pub mod mattermost;
 pub mod phone;
+pub mod slack;
 pub mod webhook;
 
 pub use fields::Fields;
 
 /// Every kind of ticket system, in the order in which they are listed to people.
-pub static SYSTEMS: &[&SystemKind] = &[&webhook::WEBHOOK, &alertmanager::ALERTMANAGER, &email::EMAIL, &phone::PHONE];
+pub static SYSTEMS: &[&SystemKind] = &[
+    &webhook::WEBHOOK,
+    &alertmanager::ALERTMANAGER,
+    &email::EMAIL,
+    &phone::PHONE,
+    &slack::SLACK,
+    &mattermost::MATTERMOST,
+];
 
 /// A delivery's time may differ from ours by this much, where it is signed with its time.
 pub const CLOCK_SKEW: jiff::SignedDuration = jiff::SignedDuration::from_secs(300);
