@@ -29,6 +29,7 @@ pub mod alertmanager;
 pub mod email;
 mod fields;
 pub mod mattermost;
+pub mod pagerduty;
 pub mod phone;
 pub mod slack;
 pub mod webhook;
@@ -43,6 +44,7 @@ pub static SYSTEMS: &[&SystemKind] = &[
     &phone::PHONE,
     &slack::SLACK,
     &mattermost::MATTERMOST,
+    &pagerduty::PAGERDUTY,
 ];
 
 /// A delivery's time may differ from ours by this much, where it is signed with its time.

@@ -6,6 +6,8 @@ use super::*;
 use crate::model::secret::{Environment, Redactor};
 use crate::net::credentials::Credentials;
 
+pub(crate) mod service;
+
 /// The secrets that the examples of the registry, and the tests, name.
 pub(crate) fn wires() -> Wires {
     let redactor = Redactor::default();
