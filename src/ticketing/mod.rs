@@ -31,8 +31,10 @@ mod fields;
 pub mod mattermost;
 pub mod pagerduty;
 pub mod phone;
+pub mod servicenow;
 pub mod slack;
 pub mod webhook;
+pub mod zendesk;
 
 pub use fields::Fields;
 
@@ -45,6 +47,7 @@ pub static SYSTEMS: &[&SystemKind] = &[
     &slack::SLACK,
     &mattermost::MATTERMOST,
     &pagerduty::PAGERDUTY,
+    &zendesk::ZENDESK,
 ];
 
 /// A delivery's time may differ from ours by this much, where it is signed with its time.
