@@ -48,6 +48,7 @@ pub static SYSTEMS: &[&SystemKind] = &[
     &mattermost::MATTERMOST,
     &pagerduty::PAGERDUTY,
     &zendesk::ZENDESK,
+    &servicenow::SERVICENOW,
 ];
 
 /// A delivery's time may differ from ours by this much, where it is signed with its time.
