@@ -110,3 +110,23 @@ fn a_maildir_is_read_and_its_mail_moves_once_it_is_on_disk() {
     until("both in cur", READY, || maildir.join("cur/2.host:2,S").exists());
     assert_eq!(daemon.all().len(), 2);
 }
+
+#[test]
+fn a_voicemail_is_told_to_humans_at_once_and_once() {
+    let daemon = Daemon::start(CHECKS, "ticketing: { phone: { phone: { secrets: [{ env: HOOK_SECRET }] } } }\n");
+    let call =
+        json!({ "id": "c-1", "from": "+49 89 1", "text": "it fails", "recording_url": "https://calls.example.com/1" });
+    let token = format!("X-Houston-Token: {}", variable("HOOK_SECRET"));
+    for _ in 0..2 {
+        let request = daemon.request("POST", "/hooks/phone", &[&token], Some(call.to_string().as_bytes()));
+        let answer = daemon.tcp().send(&request).unwrap();
+        assert_eq!((answer.status, answer.json()["tickets"].clone()), (202, json!(["T-1"])), "{}", answer.text());
+    }
+    daemon.decided("T-1");
+    let actions = daemon.events("T-1", None).into_iter().filter(|(_, name, _)| name == "action");
+    let urgent: Vec<_> = actions.filter(|(_, _, data)| data["action"]["facts"]["why"] == "urgent").collect();
+    let [(_, _, action)] = urgent.as_slice() else { panic!("{urgent:?}") };
+    let facts = &action["action"]["facts"];
+    assert_eq!((&action["action"]["kind"], &facts["contact"]), (&json!("escalate"), &json!("+49 89 1")));
+    assert!(facts["summary"].as_str().unwrap().contains("nobody has spoken to the customer"), "{facts}");
+}
