@@ -68,6 +68,13 @@ pub enum Command {
     /// Ways in: the systems in which tickets live
     #[command(subcommand)]
     Ticketing(Ticketing),
+    /// Hand a mail on standard input to a running daemon, as a mail server's pipe
+    #[command(after_help = "Exit codes: 0 it is on disk, 75 try again later, 65 it can't be read, 64 usage.")]
+    Mail {
+        /// The ticket system of the kind `email`, by its name in the configuration
+        #[arg(long, value_name = "NAME")]
+        desk: String,
+    },
     /// One piece of evidence of a running daemon, in full: T-1 or T-1#3
     Show {
         /// T-1, or T-1#3 for its third finding

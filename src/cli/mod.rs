@@ -14,6 +14,7 @@ mod check;
 mod context;
 mod demo;
 mod judge;
+mod mail;
 mod oncall;
 mod progress;
 mod serve;
@@ -36,6 +37,10 @@ pub enum Exit {
     /// Houston could not tell: no daemon, no usable checks, nothing answered.
     Unknown,
     Usage,
+    /// What was handed in can't be read, and never will be: `EX_DATAERR` of sysexits.h.
+    Unreadable,
+    /// To be handed in again later: `EX_TEMPFAIL` of sysexits.h.
+    Later,
     Interrupted,
 }
 
@@ -47,6 +52,8 @@ impl Exit {
             Exit::Issue => 2,
             Exit::Unknown => 3,
             Exit::Usage => 64,
+            Exit::Unreadable => 65,
+            Exit::Later => 75,
             Exit::Interrupted => 130,
         }
     }
@@ -198,6 +205,7 @@ fn run(terminal: &Terminal, cli: &Cli) -> anyhow::Result<Exit> {
         Command::Ticket(command) => ticket::run(terminal, cli, command),
         Command::Channel(command) => ways::channel(terminal, cli, command),
         Command::Ticketing(command) => ways::ticketing(terminal, cli, command),
+        Command::Mail { desk } => Ok(mail::run(terminal, cli, desk)),
         Command::Show { what } => ticket::show(terminal, cli, what),
         Command::Status => ticket::status(terminal, cli),
         Command::Oncall { at } => oncall::run(terminal, cli, at.as_deref()),

@@ -117,7 +117,8 @@ pub async fn start(context: Context, start: Start) -> anyhow::Result<Service> {
     for desk in config.desks.values() {
         channels.attach(&desk.channel(), Arc::new(IntoTickets(desk.clone())));
     }
-    let desks = Desks::new(config.desks.clone(), Arc::clone(&wires));
+    let desks =
+        Desks::new(config.desks.clone(), Arc::clone(&wires)).with_public_url(config.listen.public_url.as_deref());
     let deliverer = Deliverer::new(channels, wires, Backoff::default())
         .with_links(config.listen.public_url.as_deref().map(Links::new));
     let looks = context::looks_runtime()?;

@@ -167,7 +167,7 @@ fn test_system(
     }
     let now = clock();
     let url = config.listen.public_url.as_ref().map(|base| format!("{}/hooks/{system}", base.trim_end_matches('/')));
-    let hook = Hook { headers: &map, body: &body, url: url.as_deref(), now };
+    let hook = Hook { headers: &map, body: &body, url: url.as_deref(), local: true, now };
     let received = match desk.system.read(&hook) {
         Ok(received) => received,
         Err(Refused::Unreadable(why)) => anyhow::bail!("this can't be read as a delivery of it: {why}"),

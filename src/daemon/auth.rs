@@ -231,6 +231,11 @@ impl Access {
         }
     }
 
+    /// Who is at the other end of the local socket, where it is somebody who may use it.
+    pub fn local(&self, peer: &Peer) -> Option<Identity> {
+        peer.identity(self.settings.uid, self.settings.group)
+    }
+
     /// A link that logs its first user in, for ten minutes. `base` is `http://127.0.0.1:8080`.
     ///
     /// # Errors

@@ -8,15 +8,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::answer::{InPath, Refusal, raw_body};
-use super::auth::{Identity, Scope, Via};
+use super::auth::{Identity, Peer, Scope, Via};
 use super::{Shared, access, acknowledge};
 use crate::model::action::{Action, ActionKind};
 use crate::model::case::{Event, number_text};
@@ -25,7 +25,7 @@ use crate::net::outgoing::Wires;
 use crate::response::playbook::Policy;
 use crate::store::pages::Which;
 use crate::store::{Delivery, Heard, StoreError};
-use crate::ticketing::{Desk, Hook, Incoming, Received, Refused, What};
+use crate::ticketing::{Answer, Desk, Hook, Incoming, Received, Reference, Refused, What};
 
 /// More events of one ticket within a minute than this are no human's.
 const LOOP: usize = 5;
@@ -38,6 +38,8 @@ const COUNTED: usize = 10_000;
 pub struct Desks {
     desks: BTreeMap<String, Desk>,
     wires: Arc<Wires>,
+    /// Where we are reached from outside, without a slash at the end; some senders sign the address.
+    public_url: Option<String>,
     /// When the events of the last minute came, by ticket.
     heard: Mutex<BTreeMap<(String, String), VecDeque<Instant>>>,
 }
@@ -53,7 +55,13 @@ enum Pace {
 
 impl Desks {
     pub fn new(desks: BTreeMap<String, Desk>, wires: Arc<Wires>) -> Self {
-        Desks { desks, wires, heard: Mutex::default() }
+        Desks { desks, wires, public_url: None, heard: Mutex::default() }
+    }
+
+    /// With the address under which senders reach us.
+    pub fn with_public_url(mut self, url: Option<&str>) -> Self {
+        self.public_url = url.map(|url| url.trim_end_matches('/').to_owned());
+        self
     }
 
     pub fn get(&self, name: &str) -> Option<&Desk> {
@@ -95,11 +103,14 @@ pub async fn hook(
     request: Request,
 ) -> Result<Response, Refusal> {
     let desk = shared.desks.get(&name).ok_or_else(|| Refusal::new(StatusCode::NOT_FOUND, "there is nothing here"))?;
+    let local = request.extensions().get::<Peer>().and_then(|peer| shared.access.local(peer));
+    let url = shared.desks.public_url.as_ref().map(|base| format!("{base}{}", request.uri()));
     let (headers, body) = raw_body(request).await?;
     let now = (shared.clock)();
-    let hook = Hook { headers: &headers, body: &body, url: None, now };
+    let hook = Hook { headers: &headers, body: &body, url: url.as_deref(), local: local.is_some(), now };
     desk.system.verify(&hook, &shared.desks.wires).map_err(|why| refuse(desk, why))?;
-    let identity = Identity { name: format!("hooks/{name}"), scope: Scope::Report, via: Via::Token };
+    let via = if local.is_some() { Via::Socket } else { Via::Token };
+    let identity = Identity { name: format!("hooks/{name}"), scope: Scope::Report, via };
     shared.access.may_file(&identity, Instant::now().into_std()).map_err(access::refuse)?;
     let received = desk.system.read(&hook).map_err(|why| refuse(desk, why))?;
     if shared.is_draining() {
@@ -109,6 +120,9 @@ pub async fn hook(
         tracing::debug!(system = %name, why, "a delivery was ignored");
     }
     let tickets = take_in(&shared, desk, &received, now).await?;
+    if let Some(Answer { content_type, body }) = desk.system.answer(&hook, &received, &tickets) {
+        return Ok(([(header::CONTENT_TYPE, content_type)], body).into_response());
+    }
     let tickets: Vec<String> = tickets.into_iter().map(number_text).collect();
     let answer = json!({ "tickets": tickets, "ignored": received.ignored });
     Ok((StatusCode::ACCEPTED, axum::Json(answer)).into_response())
@@ -163,10 +177,20 @@ async fn take_in_one(
         return Ok(None);
     }
     let event = event(&incoming.what);
-    match shared.store.hear(&desk.name, &incoming.id, delivery.clone(), now, event).await? {
+    let ids = ids(shared, desk, incoming).await?;
+    let mut heard = Heard::NoSuchTicket;
+    for id in ids.as_deref().unwrap_or(std::slice::from_ref(&incoming.id)) {
+        heard = shared.store.hear(&desk.name, id, delivery.clone(), now, event.clone()).await?;
+        if heard != Heard::NoSuchTicket {
+            break;
+        }
+    }
+    match heard {
         Heard::Again(number) => Ok(Some(number)),
         // What is open again, and was never told of, is a ticket all the same.
-        Heard::NoSuchTicket if incoming.what == What::Reopened => open(shared, desk, incoming, delivery, now).await,
+        Heard::NoSuchTicket if incoming.what == What::Reopened || ids.is_some() => {
+            open(shared, desk, incoming, delivery, now).await
+        }
         Heard::NoSuchTicket => Ok(None),
         Heard::Noted(number) => {
             if pace == Pace::Looping {
@@ -186,6 +210,26 @@ async fn take_in_one(
             Ok(Some(number))
         }
     }
+}
+
+/// The ids that the ticket of this may have, where its system names more than one.
+async fn ids(shared: &Shared, desk: &Desk, incoming: &Incoming) -> Result<Option<Vec<String>>, StoreError> {
+    let references = desk.system.belongs_to(incoming);
+    if references.is_empty() {
+        return Ok(None);
+    }
+    let mut ids = Vec::new();
+    for reference in references {
+        match reference {
+            Reference::Id(id) => ids.push(id),
+            // Whoever knows a number must not reach the tickets of other systems with it.
+            Reference::Number(number) => {
+                let case = shared.store.case(number).await?;
+                ids.extend(case.filter(|case| case.ticket.source == desk.name).map(|case| case.ticket.id));
+            }
+        }
+    }
+    Ok(Some(ids))
 }
 
 fn event(what: &What) -> Event {
@@ -235,6 +279,18 @@ async fn open(
         tracing::info!(ticket = %number_text(accepted.number), system = %desk.name, "accepted");
         shared.accepted(accepted.number);
     }
+    // Also when it comes again: what was stored may not have been followed by this. The key makes it one.
+    if let Some(why) = desk.system.urgent(incoming) {
+        let title = incoming.report.title.as_ref().map_or("", |title| title.raw());
+        let facts = json!({
+            "summary": format!("{}: {why}", number_text(accepted.number)),
+            "ticket": { "number": number_text(accepted.number), "title": title },
+            "contact": incoming.report.contact.as_ref().map(|contact| contact.raw()),
+            "ticket_url": incoming.report.url.as_ref().map(|url| url.raw()),
+            "why": "urgent",
+        });
+        escalate(shared, accepted.number, "urgent", facts, now).await?;
+    }
     Ok(Some(accepted.number))
 }
 
@@ -259,13 +315,24 @@ async fn looping(shared: &Shared, desk: &Desk, number: u64, now: Timestamp) -> R
         "ticket": { "number": number_text(number) },
         "why": "loop",
     });
+    escalate(shared, number, "loop", facts, now).await
+}
+
+/// Tells those who are told of doubtful tickets, once per ticket and occasion.
+async fn escalate(
+    shared: &Shared,
+    number: u64,
+    occasion: &str,
+    facts: Value,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let fallback = Policy::default().escalate;
     let targets = if shared.policy.escalate.is_empty() { &fallback } else { &shared.policy.escalate };
     let actions = targets
         .iter()
         .map(|target| {
             let (channel, recipient) = (&target.channel, &target.recipient);
-            Action::at_occasion(number, 1, ActionKind::Escalate, channel, recipient, "loop", facts.clone(), now)
+            Action::at_occasion(number, 1, ActionKind::Escalate, channel, recipient, occasion, facts.clone(), now)
         })
         .collect();
     shared.store.enqueue(actions, now).await?;

@@ -53,6 +53,17 @@ impl std::fmt::Display for Address {
     }
 }
 
+/// What became of something that was handed over as it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Handed {
+    /// It is on disk there; what was answered.
+    Taken(Value),
+    /// It would not be taken the next time either.
+    Refused(String),
+    /// Nobody took it: to be tried again.
+    Later(String),
+}
+
 /// A daemon that is asked.
 #[derive(Debug, Clone)]
 pub struct Daemon {
@@ -132,6 +143,31 @@ impl Daemon {
     /// As [`Daemon::get`].
     pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &(impl Serialize + Sync)) -> Result<T, String> {
         self.answer(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// Hands this over to a desk, as it is.
+    pub async fn hand_over(&self, desk: &str, bytes: Vec<u8>) -> Handed {
+        let path = format!("/hooks/{}", crate::model::encode::url_segment(desk));
+        let mut request = self.client.request(Method::POST, format!("{}{path}", self.base)).body(bytes);
+        if let Some(token) = &self.token {
+            request = request.header("X-Houston-Token", token.expose());
+        }
+        let response = match request.send().await {
+            Ok(response) => response,
+            Err(error) => return Handed::Later(self.unreachable(&error)),
+        };
+        let status = response.status();
+        let answer = match bounded(response).await {
+            Ok(bytes) => serde_json::from_slice::<Value>(&bytes).unwrap_or_default(),
+            Err(why) => return Handed::Later(why),
+        };
+        if status.is_success() {
+            return Handed::Taken(answer);
+        }
+        let what = answer["error"]["what"].as_str().unwrap_or("no reason given");
+        let why = format!("{}: {what} ({})", self.address, status.as_u16());
+        // Everything else is a fault of a daemon or of its configuration, and passes.
+        if status.as_u16() == 400 { Handed::Refused(why) } else { Handed::Later(why) }
     }
 
     /// Files a ticket; returns its number.

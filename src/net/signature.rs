@@ -1,4 +1,4 @@
-//! Signatures over raw bytes: HMAC-SHA-256, compared in constant time.
+//! Signatures over raw bytes: HMAC-SHA-256 (and HMAC-SHA-1 for who knows no other), compared in constant time.
 
 use base64::Engine;
 use hmac::{Hmac, KeyInit, Mac};
@@ -49,6 +49,19 @@ pub fn verifies(keys: &[Secret], parts: &[&[u8]], signature: &str, writing: Writ
     good
 }
 
+/// True where one of these keys made this HMAC-SHA-1, in base64, over these bytes. Only for senders that have no better
+/// one: as an HMAC it is not broken.
+pub fn verifies_sha1(keys: &[Secret], bytes: &[u8], signature: &str) -> bool {
+    let Ok(given) = base64::engine::general_purpose::STANDARD.decode(signature) else { return false };
+    let mut good = false;
+    for key in keys {
+        let Ok(mut mac) = Hmac::<sha1::Sha1>::new_from_slice(key.expose().as_bytes()) else { continue };
+        mac.update(bytes);
+        good |= mac.verify_slice(&given).is_ok();
+    }
+    good
+}
+
 /// True where a shared secret that came as it is equals one of these; the time tells nothing of where they differ.
 pub fn equals(keys: &[Secret], given: &str) -> bool {
     use subtle::ConstantTimeEq;
@@ -88,6 +101,17 @@ mod tests {
             assert!(!verifies(&keys, &parts, wrong, Writing::Hex), "{wrong}");
         }
         assert!(!verifies(&[], &parts, expected, Writing::Hex), "no key, no entry");
+    }
+
+    #[test]
+    fn the_older_one_is_the_standard_one() {
+        // printf 'abc' | openssl dgst -sha1 -hmac 0123456789abcdef -binary | base64
+        let keys = [key("another-key-another"), key("0123456789abcdef")];
+        assert!(verifies_sha1(&keys, b"abc", "O5Sq3L1Wa4Oh5eJXVHNV+CdRL+8="));
+        assert!(!verifies_sha1(&keys, b"abd", "O5Sq3L1Wa4Oh5eJXVHNV+CdRL+8="));
+        for wrong in ["", "%", "AAAA"] {
+            assert!(!verifies_sha1(&keys, b"abc", wrong), "{wrong}");
+        }
     }
 
     proptest! {

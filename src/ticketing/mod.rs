@@ -17,6 +17,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::model::delivery::Message;
+use crate::model::letter::Letter;
 use crate::model::secret::{Secret, SecretRef};
 use crate::model::source::{Diagnostic, nearest};
 use crate::model::text::Untrusted;
@@ -24,19 +25,40 @@ use crate::model::ticket::{Report, Ticket, Unacceptable};
 use crate::net::outgoing::{Sending, Wires};
 use crate::yaml::{self, Keys};
 
+pub mod alertmanager;
 mod comment;
+pub mod email;
 mod fields;
 pub mod github;
 pub mod gitlab;
 pub mod jira;
+pub mod mattermost;
+pub mod pagerduty;
+pub mod phone;
 pub mod request_tracker;
+pub mod servicenow;
+pub mod slack;
 pub mod webhook;
+pub mod zendesk;
 
 pub use fields::Fields;
 
 /// Every kind of ticket system, in the order in which they are listed to people.
-pub static SYSTEMS: &[&SystemKind] =
-    &[&webhook::WEBHOOK, &request_tracker::REQUEST_TRACKER, &github::GITHUB, &gitlab::GITLAB, &jira::JIRA];
+pub static SYSTEMS: &[&SystemKind] = &[
+    &webhook::WEBHOOK,
+    &email::EMAIL,
+    &request_tracker::REQUEST_TRACKER,
+    &github::GITHUB,
+    &gitlab::GITLAB,
+    &jira::JIRA,
+    &phone::PHONE,
+    &slack::SLACK,
+    &mattermost::MATTERMOST,
+    &pagerduty::PAGERDUTY,
+    &zendesk::ZENDESK,
+    &servicenow::SERVICENOW,
+    &alertmanager::ALERTMANAGER,
+];
 
 /// A delivery's time may differ from ours by this much, where it is signed with its time.
 pub const CLOCK_SKEW: jiff::SignedDuration = jiff::SignedDuration::from_secs(300);
@@ -57,6 +79,8 @@ pub struct Hook<'a> {
     pub body: &'a [u8],
     /// The address that it was sent to, as the sender sees it, where that is known; some sign it.
     pub url: Option<&'a str>,
+    /// True where the kernel says that a local user sent it who may file tickets: over our own socket.
+    pub local: bool,
     pub now: Timestamp,
 }
 
@@ -140,6 +164,15 @@ pub struct Incoming {
     pub payload: Value,
 }
 
+/// A name under which the ticket may be known that something belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reference {
+    /// Our own number.
+    Number(u64),
+    /// Its id in its system.
+    Id(String),
+}
+
 /// What a delivery holds.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Received {
@@ -154,6 +187,13 @@ impl Received {
     pub fn ignored(why: &str) -> Self {
         Received { ignored: Some(why.to_owned()), ..Received::default() }
     }
+}
+
+/// An answer as its system wants it; with 200, for those take nothing else for one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub content_type: &'static str,
+    pub body: String,
 }
 
 /// What a system had to tell when it was asked.
@@ -203,6 +243,23 @@ pub trait TicketSystem: Send + Sync + std::fmt::Debug {
     /// False where there is no way to write into its tickets.
     fn takes_notes(&self) -> bool {
         true
+    }
+
+    /// The tickets that something may belong to, the likeliest first, where its system names more than one. Where none of
+    /// them is known, it is a ticket of its own: nothing is lost because what it answers is not ours.
+    fn belongs_to(&self, _incoming: &Incoming) -> Vec<Reference> {
+        Vec::new()
+    }
+
+    /// Why a human must know of a new ticket before anything was looked at, where that is so. One sentence.
+    fn urgent(&self, _incoming: &Incoming) -> Option<&'static str> {
+        None
+    }
+
+    /// What is answered to a delivery that is on disk, where its system shows that to somebody: the numbers are those of
+    /// the tickets that it was about.
+    fn answer(&self, _hook: &Hook<'_>, _received: &Received, _numbers: &[u64]) -> Option<Answer> {
+        None
     }
 
     /// Secrets that it will need, so that a missing one is an error at the start.
@@ -346,6 +403,26 @@ pub(crate) fn keys(secrets: &[SecretRef], wires: &Wires) -> Result<Vec<Secret>, 
     }
 }
 
+/// Refuses what is not signed as our own messages are: `X-Houston-Timestamp`, and `X-Houston-Signature: v1=` with the
+/// HMAC-SHA-256 of `timestamp.body` in hex. Who can't sign sends the key itself as `X-Houston-Token`.
+///
+/// # Errors
+/// [`Refused::NotSigned`], [`Refused::Stale`]
+pub(crate) fn signed_as_ours(hook: &Hook<'_>, keys: &[Secret]) -> Result<(), Refused> {
+    use crate::net::signature::{Writing, equals, verifies};
+    if let Some(token) = hook.header("x-houston-token") {
+        return if equals(keys, token) { Ok(()) } else { Err(Refused::NotSigned) };
+    }
+    let (timestamp, signature) = hook
+        .header("x-houston-timestamp")
+        .zip(hook.header("x-houston-signature").and_then(|signature| signature.strip_prefix("v1=")))
+        .ok_or(Refused::NotSigned)?;
+    if !verifies(keys, &[timestamp.as_bytes(), b".", hook.body], signature, Writing::Hex) {
+        return Err(Refused::NotSigned);
+    }
+    hook.is_recent(timestamp)
+}
+
 /// Refuses a list of keys that is empty or too long, at its place.
 ///
 /// # Errors
@@ -359,6 +436,19 @@ pub(crate) fn check_keys(node: &yaml::Node, secrets: &[SecretRef]) -> Result<(),
 }
 
 pub(crate) use crate::yaml::http_url;
+
+/// What every note of ours begins with, so that it is recognised when it comes back.
+const OWN_NOTE: &str = "[houston/T-";
+
+/// The first line of a note: the ticket, and the beginning of the action's key, by which it is found again.
+pub(crate) fn mark(letter: &Letter) -> String {
+    format!("[{} {}]", letter.thread, letter.key.get(..16).unwrap_or(&letter.key))
+}
+
+/// True for a note that Houston wrote.
+pub(crate) fn is_own_note(text: &str) -> bool {
+    text.contains(OWN_NOTE)
+}
 
 /// A text of the payload at this path of names and numbers, `a.b.0.c`; a number or a truth value as its text.
 pub(crate) fn at<'v>(payload: &'v Value, path: &str) -> Option<&'v Value> {

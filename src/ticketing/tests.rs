@@ -6,6 +6,8 @@ use super::*;
 use crate::model::secret::{Environment, Redactor};
 use crate::net::credentials::Credentials;
 
+pub(crate) mod service;
+
 /// The secrets that the examples of the registry, and the tests, name.
 pub(crate) fn wires() -> Wires {
     let redactor = Redactor::default();
@@ -30,7 +32,7 @@ pub(crate) fn declared(text: &str) -> Result<Desk, Vec<Diagnostic>> {
 }
 
 pub(crate) fn hook<'a>(headers: &'a HeaderMap, body: &'a [u8]) -> Hook<'a> {
-    Hook { headers, body, url: None, now: Timestamp::from_second(1_795_000_000).unwrap() }
+    Hook { headers, body, url: None, local: false, now: Timestamp::from_second(1_795_000_000).unwrap() }
 }
 
 /// What a delivery without headers is read as.

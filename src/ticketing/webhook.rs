@@ -15,7 +15,7 @@ use crate::model::text::Untrusted;
 use crate::model::ticket::Report;
 use crate::net::http::TlsOptions;
 use crate::net::outgoing::{Call, Sending, Wires};
-use crate::net::signature::{Writing, equals, sign, verifies};
+use crate::net::signature::{Writing, sign};
 use crate::yaml::{self, Spanned};
 
 pub static WEBHOOK: SystemKind = SystemKind {
@@ -64,18 +64,7 @@ fn read(node: &yaml::Node) -> Result<Webhook, Diagnostic> {
 
 impl TicketSystem for Webhook {
     fn verify(&self, hook: &Hook<'_>, wires: &Wires) -> Result<(), Refused> {
-        let keys = keys(&self.secrets, wires)?;
-        if let Some(token) = hook.header("x-houston-token") {
-            return if equals(&keys, token) { Ok(()) } else { Err(Refused::NotSigned) };
-        }
-        let (timestamp, signature) = hook
-            .header("x-houston-timestamp")
-            .zip(hook.header("x-houston-signature").and_then(|signature| signature.strip_prefix("v1=")))
-            .ok_or(Refused::NotSigned)?;
-        if !verifies(&keys, &[timestamp.as_bytes(), b".", hook.body], signature, Writing::Hex) {
-            return Err(Refused::NotSigned);
-        }
-        hook.is_recent(timestamp)
+        super::signed_as_ours(hook, &keys(&self.secrets, wires)?)
     }
 
     fn read(&self, hook: &Hook<'_>) -> Result<Received, Refused> {

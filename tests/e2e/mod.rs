@@ -10,6 +10,7 @@ mod bad_requests;
 mod call_backs;
 mod commands;
 mod deadline;
+mod desks;
 mod hooks;
 mod hostile_text;
 mod kills;

@@ -23,10 +23,23 @@ pub struct Alertmanager {
 
 impl Alertmanager {
     pub fn start() -> Alertmanager {
+        Alertmanager::configured(CONFIG)
+    }
+
+    /// One that tells of every alert at once: it posts to this address, with this bearer token.
+    pub fn telling(url: &str, token: &str) -> Alertmanager {
+        Alertmanager::configured(&format!(
+            "route: {{ receiver: houston, group_by: [alertname], group_wait: 0s, group_interval: 1s, repeat_interval: 2s }}\n\
+             receivers:\n- name: houston\n  webhook_configs:\n  - url: '{url}'\n    send_resolved: true\n    \
+             http_config: {{ authorization: {{ credentials: '{token}' }} }}\n"
+        ))
+    }
+
+    fn configured(config: &str) -> Alertmanager {
         let place = place::new();
         let port = free_port();
         let file = place.path().join("alertmanager.yml");
-        std::fs::write(&file, CONFIG).unwrap();
+        std::fs::write(&file, config).unwrap();
         let arguments = [
             format!("--config.file={}", file.display()),
             format!("--storage.path={}", place.path().join("data").display()),
@@ -52,6 +65,14 @@ impl Alertmanager {
             })
             .collect();
         let (status, answer) = post(self.port, "/api/v2/alerts", &Value::from(alerts).to_string()).unwrap();
+        assert_eq!(status, 200, "{answer}");
+    }
+
+    /// Says that this alert is over, as a Prometheus would.
+    pub fn resolve(&self, name: &str, service: &str) {
+        let labels = json!({ "alertname": name, "service": service, "severity": "page" });
+        let over = json!([{ "labels": labels, "endsAt": jiff::Timestamp::now().to_string() }]);
+        let (status, answer) = post(self.port, "/api/v2/alerts", &over.to_string()).unwrap();
         assert_eq!(status, 200, "{answer}");
     }
 
