@@ -9,3 +9,4 @@ pub mod escalation;
 pub mod next_steps;
 pub mod playbook;
 pub mod reply;
+pub mod service;

@@ -11,11 +11,26 @@ use crate::model::source::{Diagnostic, nearest};
 use crate::net::outgoing::{Sending, Wires};
 use crate::yaml;
 
+pub mod alertmanager;
+pub mod command;
+pub mod email;
 pub mod log;
+pub mod opsgenie;
+pub mod pagerduty;
+pub mod twilio;
 pub mod webhook;
 
 /// Every kind of channel, in the order in which they are listed to people.
-pub static CHANNELS: &[&ChannelKind] = &[&webhook::WEBHOOK, &log::LOG];
+pub static CHANNELS: &[&ChannelKind] = &[
+    &webhook::WEBHOOK,
+    &email::EMAIL,
+    &pagerduty::PAGERDUTY,
+    &alertmanager::ALERTMANAGER,
+    &opsgenie::OPSGENIE,
+    &twilio::TWILIO,
+    &command::COMMAND,
+    &log::LOG,
+];
 
 /// The name under which the log is always there, for what can't be delivered otherwise.
 pub const LOG: &str = "log";
@@ -34,6 +49,11 @@ pub trait Channel: Send + Sync + std::fmt::Debug {
 
     /// Secrets that it will need, so that a missing one is an error at the start.
     fn secrets(&self) -> Vec<SecretRef> {
+        Vec::new()
+    }
+
+    /// Programs that it runs, so that one that isn't on the list is an error of the configuration.
+    fn programs(&self) -> Vec<yaml::Spanned<std::path::PathBuf>> {
         Vec::new()
     }
 }
@@ -124,6 +144,11 @@ impl Channels {
             .flat_map(|(name, channel)| channel.secrets().into_iter().map(move |secret| (name.as_str(), secret)))
     }
 
+    /// Every program that a channel runs.
+    pub fn programs(&self) -> impl Iterator<Item = yaml::Spanned<std::path::PathBuf>> {
+        self.0.values().flat_map(|channel| channel.programs())
+    }
+
     /// Adds a way that isn't declared under `channels`. A name that is taken is replaced.
     pub fn attach(&mut self, name: &str, channel: Arc<dyn Channel>) {
         self.0.insert(name.to_owned(), channel);
@@ -148,7 +173,7 @@ pub(super) mod tests {
         Wires { http: crate::net::http::Client::default(), credentials, redactor }
     }
 
-    fn declare(text: &str) -> Result<Channels, Diagnostic> {
+    pub(super) fn declare(text: &str) -> Result<Channels, Diagnostic> {
         let document = yaml::parse("houston.yaml", text).unwrap();
         let yaml::Shape::Map(entries) = &document.shape else { panic!("a map") };
         let mut channels = Channels::default();
