@@ -120,6 +120,10 @@ pub(super) const MIGRATIONS: &[&str] = &[
         value  TEXT NOT NULL
     ) STRICT;
 ",
+    "
+    -- What was given up of late is asked for every second.
+    CREATE INDEX outbox_given_up ON outbox (due_at) WHERE state = 2;
+",
 ];
 
 /// How long a statement waits for a lock that somebody else holds on the file (a backup tool).

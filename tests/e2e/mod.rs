@@ -9,6 +9,7 @@ mod world;
 mod bad_requests;
 mod commands;
 mod deadline;
+mod heartbeat;
 mod hostile_text;
 mod kills;
 mod life;
