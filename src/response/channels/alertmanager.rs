@@ -135,11 +135,13 @@ impl Alertmanager {
         let action = without_secrets(message.action, wires);
         let letter = Letter::of(&action, message.links);
         let rings = Turn::of(&action) == Turn::Open;
+        // An alert that ends before it starts is refused, and clocks are set back.
+        let now = message.now.max(action.created_at);
         let current = match action.facts["verdict"].as_str() {
             Some(verdict @ ("issue" | "no_issue")) => verdict,
             _ => "doubtful",
         };
-        let ends = SignedDuration::try_from(self.lasts).ok().and_then(|lasts| message.now.checked_add(lasts).ok());
+        let ends = SignedDuration::try_from(self.lasts).ok().and_then(|lasts| now.checked_add(lasts).ok());
         let ends = ends.unwrap_or(Timestamp::MAX);
         let named: Vec<&str> = services(&action.facts).into_iter().take(SERVICES).collect();
         let named = if named.is_empty() { vec![""] } else { named };
@@ -158,7 +160,7 @@ impl Alertmanager {
                         "ticket": number_text(action.ticket), "team": action.recipient,
                     },
                     "startsAt": action.created_at.to_string(),
-                    "endsAt": if fires { ends } else { message.now }.to_string(),
+                    "endsAt": if fires { ends } else { now }.to_string(),
                 });
                 if !service.is_empty() {
                     alert["labels"]["service"] = service.into();
