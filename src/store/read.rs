@@ -212,6 +212,9 @@ pub(super) fn due(connection: &Connection, now: i64, limit: usize) -> Result<Vec
     Ok(all)
 }
 
+/// A failing action, its last error, whether it was given up, and the kinds of what arrived of its round.
+pub(super) type Unreached = (Due, String, bool, Vec<ActionKind>);
+
 /// Actions over any channel but `last` that were given up since, or were made before `failing_since` and fail until now,
 /// the oldest first; and of each, the kinds of those of its round that arrived over any channel but that.
 pub(super) fn unreached(
@@ -220,7 +223,7 @@ pub(super) fn unreached(
     given_up_since: i64,
     failing_since: i64,
     limit: usize,
-) -> Result<Vec<(Due, String, bool, Vec<ActionKind>)>, Failed> {
+) -> Result<Vec<Unreached>, Failed> {
     let columns = "key, body, crc, ticket, round, channel, created_at, tries, last_error, state";
     let mut statement = connection.prepare_cached(&format!(
         "SELECT * FROM (SELECT {columns} FROM outbox WHERE state = 2 AND due_at >= ?1 AND channel <> ?3 LIMIT ?4) \

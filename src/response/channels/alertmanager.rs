@@ -137,10 +137,8 @@ impl Alertmanager {
         let rings = Turn::of(&action) == Turn::Open;
         // An alert that ends before it starts is refused, and clocks are set back.
         let now = message.now.max(action.created_at);
-        let current = match action.facts["verdict"].as_str() {
-            Some(verdict @ ("issue" | "no_issue")) => verdict,
-            _ => "doubtful",
-        };
+        let verdict = action.facts["verdict"].as_str();
+        let current = verdict.filter(|verdict| matches!(*verdict, "issue" | "no_issue")).unwrap_or("doubtful");
         let ends = SignedDuration::try_from(self.lasts).ok().and_then(|lasts| now.checked_add(lasts).ok());
         let ends = ends.unwrap_or(Timestamp::MAX);
         let named: Vec<&str> = services(&action.facts).into_iter().take(SERVICES).collect();
