@@ -16,6 +16,7 @@ use super::{Exit, Mistyped, Terminal, clock};
 use crate::checks;
 use crate::config::{self, Config};
 use crate::daemon::auth::{Access, Declared, Scope, Settings};
+use crate::daemon::heartbeat::Watcher;
 use crate::daemon::intake::{Desks, IntoTickets};
 use crate::daemon::log::LineLog;
 use crate::daemon::{Daemon, Listeners, Parts};
@@ -113,6 +114,11 @@ pub async fn start(context: Context, start: Start) -> anyhow::Result<Service> {
     let tools = Arc::new(context::tools(&config, environment, redactor.clone(), own, start.state.join("evidence"))?);
     let wires = Wires { http: tools.http.clone(), credentials, redactor };
     let wires = Arc::new(wires);
+    let heartbeat = config.heartbeat.clone().map(|heartbeat| Watcher {
+        url: heartbeat.url,
+        every: heartbeat.every,
+        http: tools.http.clone(),
+    });
     let mut channels = config.channels.clone();
     for desk in config.desks.values() {
         channels.attach(&desk.channel(), Arc::new(IntoTickets(desk.clone())));
@@ -169,6 +175,7 @@ pub async fn start(context: Context, start: Start) -> anyhow::Result<Service> {
         access,
         acknowledge,
         log: start.log,
+        heartbeat,
         clock,
     });
     let stop = CancellationToken::new();

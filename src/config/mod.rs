@@ -18,7 +18,7 @@ mod people;
 mod settings;
 mod teams;
 
-pub use settings::{Budget, Budgets, DEFAULT_PORT, History, Listen, Scope, Store, Token};
+pub use settings::{Budget, Budgets, DEFAULT_PORT, Heartbeat, History, Listen, Scope, Store, Token};
 
 /// Everything that `houston.yaml` says.
 #[derive(Debug, Clone, Default)]
@@ -34,7 +34,9 @@ pub struct Config {
     pub store: Store,
     pub history: History,
     pub listen: Listen,
-    /// Programs that checks may run: absolute paths.
+    /// The watcher outside that is told that all is well, as long as it is.
+    pub heartbeat: Option<Heartbeat>,
+    /// Programs that checks and channels may run: absolute paths.
     pub programs: Vec<std::path::PathBuf>,
     /// How much a target is asked.
     pub budgets: Budgets,
@@ -117,6 +119,13 @@ fn read_root(mut keys: Keys<'_>, config: &mut Config, errors: &mut Vec<Diagnosti
     config.history = settings::history(keys.take("history"), errors);
     config.listen = settings::listen(keys.take("listen"), errors);
     config.programs = settings::programs(keys.take("programs"), errors);
+    for program in config.channels.programs().filter(|program| !config.programs.contains(&program.value)) {
+        errors.push(
+            Diagnostic::error(program.at, "this program isn't in the list of programs that may be run")
+                .hint("add its path to `programs`"),
+        );
+    }
+    config.heartbeat = settings::heartbeat(keys.take("heartbeat"), errors);
     config.budgets = settings::budgets(keys.take("budgets"), errors);
     config.deny = settings::egress(keys.take("egress"), errors);
     keys.finish(errors);

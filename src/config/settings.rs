@@ -41,6 +41,18 @@ pub struct History {
     pub size: Option<u64>,
 }
 
+/// A watcher outside, which raises the alarm when it isn't told any more that all is well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Heartbeat {
+    /// http or https; it is asked with GET. Who knows it can say that all is well, so it isn't shown.
+    pub url: url::Url,
+    pub every: Duration,
+}
+
+const HEARTBEAT: Duration = Duration::from_secs(60);
+const HEARTBEAT_FASTEST: Duration = Duration::from_secs(1);
+const HEARTBEAT_SLOWEST: Duration = Duration::from_secs(3_600);
+
 /// Who may connect, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listen {
@@ -365,6 +377,41 @@ fn tokens(node: &Node, errors: &mut Vec<Diagnostic>) -> Vec<Token> {
         }
     }
     tokens
+}
+
+pub(super) fn heartbeat(node: Option<&Node>, errors: &mut Vec<Diagnostic>) -> Option<Heartbeat> {
+    let node = node?;
+    let mut keys = Keys::of(node, "`heartbeat`").map_err(|error| errors.push(error)).ok()?;
+    let before = errors.len();
+    let url = keys.read::<Spanned<String>>("url", errors);
+    if url.is_none() && errors.len() == before {
+        errors.push(
+            Diagnostic::error(node.span.clone(), "`heartbeat` has no `url`")
+                .hint("heartbeat: { url: \"https://watch.example.com/ping/…\", every: 1m }"),
+        );
+    }
+    let every = keys.read::<Spanned<String>>("every", errors);
+    keys.finish(errors);
+    let every = match every {
+        None => HEARTBEAT,
+        Some(every) => match units::parse_duration(&every.value) {
+            Ok(span) if (HEARTBEAT_FASTEST..=HEARTBEAT_SLOWEST).contains(&span) => span,
+            _ => {
+                errors.push(Diagnostic::error(every.at, "`every` is between 1s and 1h").hint("every: 1m"));
+                return None;
+            }
+        },
+    };
+    let url = url?;
+    match url::Url::parse(&url.value) {
+        Ok(parsed) if matches!(parsed.scheme(), "http" | "https") && parsed.host().is_some() => {
+            Some(Heartbeat { url: parsed, every })
+        }
+        _ => {
+            errors.push(Diagnostic::error(url.at, "the watcher's URL begins with http:// or https://"));
+            None
+        }
+    }
 }
 
 pub(super) fn programs(node: Option<&Node>, errors: &mut Vec<Diagnostic>) -> Vec<PathBuf> {

@@ -35,11 +35,20 @@ listen:
       from: [ 10.1.0.0/16 ]
       expires: 2027-01-31T00:00:00Z
 programs: [ /usr/lib/nagios/plugins/check_disk ]
+heartbeat: { url: \"https://watch.example.com/ping/1\", every: 30s }
 budgets:
   system: { concurrent: 16 }
   hosts: { 'prometheus:9090': { concurrent: 4, per_second: 20 } }
 egress: { deny: [ 10.1.0.0/16, '*.internal.example' ] }
 ";
+
+#[test]
+fn a_channel_runs_only_what_may_be_run() {
+    for (programs, taken) in [("[]", false), ("[ /bin/false ]", false), ("[ /bin/true ]", true)] {
+        let text = format!("channels: {{ m: {{ command: [ /bin/true ] }} }}\nprograms: {programs}\n");
+        assert_eq!(read("houston.yaml", text.as_bytes()).is_ok(), taken, "{programs}");
+    }
+}
 
 #[test]
 fn everything_is_read() {
@@ -58,6 +67,9 @@ fn everything_is_read() {
     assert_eq!(config.policy.escalate, [target("log", "operators"), target("desk", "team-shop")]);
     assert_eq!(config.policy.announce, [target("desk", "operators")]);
     assert_eq!(config.triage.deadline, Duration::from_secs(45));
+    let heartbeat = config.heartbeat.as_ref().unwrap();
+    let beat = (heartbeat.url.as_str(), heartbeat.every);
+    assert_eq!(beat, ("https://watch.example.com/ping/1", Duration::from_secs(30)));
     assert_eq!((config.triage.costs.prior, config.triage.costs.c_miss, config.triage.costs.c_page), (0.4, 30.0, 5.0));
     assert_eq!(config.store.path, Path::new("/var/lib/houston"));
     assert_eq!(config.listen.tcp, Some("0.0.0.0:8460".parse().unwrap()));
@@ -239,6 +251,10 @@ fn each_mistake_is_shown_at_its_own_token_with_a_hint() {
             "a secret is not written here",
             "env",
         ),
+        ("heartbeat: { every: 1m }", 1, 12, "no `url`", "https://watch"),
+        ("heartbeat: { url: \"watch\" }", 1, 19, "begins with http", ""),
+        ("heartbeat: { url: \"https://watch/\", every: 1d }", 1, 44, "between 1s and 1h", "1m"),
+        ("channels: { a: { command: [/bin/false] } }", 1, 28, "isn't in the list", "programs"),
         ("programs: [check_disk]", 1, 12, "absolute path", "/usr/lib"),
         ("budgets: { system: { concurrent: 0 } }", 1, 34, "between 1 and 1000", "8"),
         ("budgets: { hosts: { 'a b': {} } }", 1, 21, "no host", "prometheus:9090"),

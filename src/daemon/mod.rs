@@ -18,10 +18,11 @@ use crate::model::case::{Case, number_text};
 use crate::model::catalog::Catalog;
 use crate::model::settings::TriageSettings;
 use crate::model::source::{Diagnostic, Severity};
+use crate::response::channels::LOG;
 use crate::response::deliver::Deliverer;
 use crate::response::playbook::Policy;
 use crate::store::history::History;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Undeliverable};
 
 mod access;
 pub mod acknowledge;
@@ -29,6 +30,7 @@ mod answer;
 pub mod api;
 pub mod auth;
 mod callbacks;
+pub mod heartbeat;
 pub mod intake;
 mod ladders;
 pub mod log;
@@ -53,6 +55,12 @@ const TICK: Duration = Duration::from_secs(1);
 const STUCK: Duration = Duration::from_secs(10);
 /// How often the store is tried, whoever asks meanwhile.
 const CHECKUP: Duration = Duration::from_secs(1);
+/// The most undelivered actions that are told one by one.
+const TOLD: usize = 10;
+/// How long nobody can have been told of something before that is a trouble.
+const UNTOLD: SignedDuration = SignedDuration::from_mins(5);
+/// How long what was given up, and reached nobody, stays a trouble.
+const GIVEN_UP: SignedDuration = SignedDuration::from_hours(1);
 /// How long rounds may go on after a stop was asked for.
 const DRAIN: Duration = Duration::from_secs(30);
 
@@ -74,6 +82,8 @@ pub struct Parts {
     pub access: auth::Access,
     pub acknowledge: acknowledge::Links,
     pub log: Option<log::LineLog>,
+    /// Who is told that all is well, as long as it is.
+    pub heartbeat: Option<heartbeat::Watcher>,
     pub clock: fn() -> Timestamp,
 }
 
@@ -131,6 +141,8 @@ struct Checkup {
     unwritable: Option<String>,
     /// Cases past their deadline without a verdict.
     overdue: Vec<u64>,
+    /// What nobody could be told.
+    undeliverable: Vec<Undeliverable>,
 }
 
 /// Waits for news of any case.
@@ -193,11 +205,18 @@ impl Shared {
         {
             return checkup.clone();
         }
-        let unwritable = self.store.probe().await.err().map(|error| error.to_string());
+        let mut unwritable = self.store.probe().await.err().map(|error| error.to_string());
         let now = (self.clock)();
-        let open = self.store.unfinished().await.unwrap_or_default();
+        // What can't be read isn't taken for well.
+        let mut unread = |error: StoreError| {
+            unwritable.get_or_insert(error.to_string());
+        };
+        let open = self.store.unfinished().await.map_err(&mut unread).unwrap_or_default();
+        let undeliverable = self.store.undeliverable(now, LOG, GIVEN_UP, UNTOLD).await;
+        let undeliverable = undeliverable.map_err(&mut unread).unwrap_or_default();
         let late = open.iter().filter(|case| case.deadline_at.duration_until(now) > LATE);
-        let checkup = Checkup { unwritable, overdue: late.map(|case| case.number).collect() };
+        let overdue = late.map(|case| case.number).collect();
+        let checkup = Checkup { unwritable, overdue, undeliverable };
         *known = Some((Instant::now(), checkup.clone()));
         checkup
     }
@@ -205,9 +224,14 @@ impl Shared {
     /// What is not as it should be.
     pub async fn troubles(&self) -> Vec<Trouble> {
         let mut troubles = Vec::new();
-        let Checkup { unwritable, overdue } = self.checkup().await;
+        let Checkup { unwritable, overdue, undeliverable } = self.checkup().await;
         if let Some(in_full) = unwritable {
             troubles.push(Trouble { in_public: "store", in_full, blocks: true });
+        }
+        for Undeliverable { ticket, channel, why } in undeliverable.into_iter().take(TOLD) {
+            let in_full = format!("nobody could be told of {}: {channel}: {why}", number_text(ticket));
+            let in_full = crate::model::encode::terminal(&in_full);
+            troubles.push(Trouble { in_public: "undeliverable", in_full, blocks: true });
         }
         if let Some(what) = self.store.recovered() {
             troubles.push(Trouble { in_public: "store recovered", in_full: what, blocks: false });
@@ -250,6 +274,7 @@ pub struct Daemon {
     pub shared: Arc<Shared>,
     events: mpsc::UnboundedReceiver<Event>,
     deliverer: Deliverer,
+    heartbeat: Option<heartbeat::Watcher>,
 }
 
 impl Daemon {
@@ -280,7 +305,7 @@ impl Daemon {
             draining: AtomicBool::new(false),
             turned: AtomicU64::new(0),
         };
-        Daemon { shared: Arc::new(shared), events, deliverer: parts.deliverer }
+        Daemon { shared: Arc::new(shared), events, deliverer: parts.deliverer, heartbeat: parts.heartbeat }
     }
 
     /// Runs until `stop` is cancelled, then lets the rounds under way end.
@@ -288,7 +313,7 @@ impl Daemon {
     /// # Errors
     /// The store can't be trusted any more: the process must end, and start again over what is on disk.
     pub async fn run(self, listeners: Listeners, stop: CancellationToken) -> Result<(), StoreError> {
-        let Daemon { shared, mut events, deliverer } = self;
+        let Daemon { shared, mut events, deliverer, heartbeat } = self;
         let tracker = TaskTracker::new();
         let ending = CancellationToken::new();
         let app = api::app(Arc::clone(&shared));
@@ -303,6 +328,9 @@ impl Daemon {
             tokio::spawn(look_around(shared.events.clone(), shared.checks.clone(), shared.faults.clone(), stop));
         let trying = tokio::spawn(try_the_store(Arc::clone(&shared)));
         let calling = tokio::spawn(callbacks::run(Arc::clone(&shared), ending.clone()));
+        if let Some(watcher) = heartbeat {
+            tracker.spawn(heartbeat::run(Arc::clone(&shared), watcher, ending.clone()));
+        }
         let polling = tokio::spawn(intake::poll(Arc::clone(&shared), ending.clone()));
         let climbing = tokio::spawn(ladders::climb(Arc::clone(&shared), ending.clone()));
         let sampling = tokio::spawn(sampler::run(Arc::clone(&shared), ending.clone()));

@@ -11,7 +11,7 @@ pub struct Trouble {
     /// No details, for answers that need no token.
     pub in_public: &'static str,
     pub in_full: String,
-    /// True where no ticket can be taken.
+    /// True where it can't be relied on: no ticket can be taken, or nobody can be told.
     pub blocks: bool,
 }
 
@@ -29,7 +29,7 @@ pub struct Status {
     pub overdue: Vec<String>,
     pub queue: usize,
     pub troubles: Vec<String>,
-    /// True where no ticket can be taken.
+    /// True where no ticket can be taken, or nobody can be told.
     #[serde(default)]
     pub broken: bool,
 }

@@ -22,6 +22,7 @@ pub mod process;
 pub mod prometheus;
 pub mod proxy;
 pub mod signature;
+pub mod smtp;
 pub mod system;
 pub mod tcp;
 pub mod tls;

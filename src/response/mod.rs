@@ -12,6 +12,7 @@ pub mod next_steps;
 pub mod oncall;
 pub mod playbook;
 pub mod reply;
+pub mod service;
 pub mod thread;
 
 #[cfg(test)]

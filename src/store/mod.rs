@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rusqlite::Connection;
 use tokio::sync::mpsc::error::TrySendError;
 
-use crate::model::action::Action;
+use crate::model::action::{Action, ActionKind};
 use crate::model::callback::CallBack;
 use crate::model::case::{Case, Event};
 use crate::model::history::Trouble;
@@ -44,6 +44,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How long the last clone, when it goes, waits for the writer to end in order.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// The most failing deliveries that are looked at to find those that left somebody untold.
+const UNDELIVERABLE: usize = 1_000;
 
 /// The open store. Cheap to clone; every clone speaks to the one writer.
 #[derive(Debug, Clone)]
@@ -172,6 +174,15 @@ pub struct Due {
     pub tries: u32,
     /// What the receiver called the message before it, of the same ticket to the same recipient.
     pub previous: Option<String>,
+}
+
+/// What nobody could be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undeliverable {
+    pub ticket: u64,
+    pub channel: String,
+    /// The last error.
+    pub why: String,
 }
 
 /// An event with its place in the case's history.
@@ -450,6 +461,37 @@ impl Store {
         let then = write::ActionRow::all(then)?;
         self.write(Urgency::Obligation, move |connection| write::failed(connection, &key, &why, retry_at, &then, at))
             .await
+    }
+
+    /// What nobody could be told: actions over any channel but `last` that were given up within `hour`, or have failed for
+    /// longer than `patience`, where nothing of the same round arrived over another channel. Where somebody is asked for,
+    /// only somebody else who was asked for counts. What belongs into a ticket of another system counts
+    /// while it fails, not when it is refused: the ticket may be gone there.
+    ///
+    /// # Errors
+    /// [`StoreError::Unreadable`]
+    pub async fn undeliverable(
+        &self,
+        now: Timestamp,
+        last: &str,
+        hour: SignedDuration,
+        patience: SignedDuration,
+    ) -> Result<Vec<Undeliverable>, StoreError> {
+        let before = |span| micros(now.checked_sub(span).unwrap_or(Timestamp::MIN));
+        let (given_up_since, failing_since, last) = (before(hour), before(patience), last.to_owned());
+        let unreached = self
+            .read(move |connection| read::unreached(connection, &last, given_up_since, failing_since, UNDELIVERABLE))
+            .await?;
+        let asks =
+            |kind| matches!(kind, ActionKind::Escalate | ActionKind::Page | ActionKind::Remind | ActionKind::CallBack);
+        let left = unreached.into_iter().filter(|(due, _, given_up, arrived)| {
+            let kind = due.action.kind;
+            let gone = *given_up && matches!(kind, ActionKind::Note | ActionKind::Reply);
+            !gone && !arrived.iter().any(|arrived| asks(*arrived) || !asks(kind))
+        });
+        let undeliverable =
+            left.map(|(due, why, ..)| Undeliverable { ticket: due.action.ticket, channel: due.action.channel, why });
+        Ok(undeliverable.collect())
     }
 
     /// How many actions wait, counted up to a million.

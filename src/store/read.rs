@@ -8,6 +8,7 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, params};
 
 use super::rows::{self, CASE_COLUMNS, integer, natural, unreadable};
 use super::{Due, Recorded, StoreError, schema};
+use crate::model::action::ActionKind;
 use crate::model::case::{Case, Event};
 use crate::model::verdict::Verdict;
 
@@ -207,6 +208,45 @@ pub(super) fn due(connection: &Connection, now: i64, limit: usize) -> Result<Vec
         due.previous = receipt
             .query_row(params![integer(action.ticket), action.channel, action.recipient], |row| row.get(0))
             .optional()?;
+    }
+    Ok(all)
+}
+
+/// A failing action, its last error, whether it was given up, and the kinds of what arrived of its round.
+pub(super) type Unreached = (Due, String, bool, Vec<ActionKind>);
+
+/// Actions over any channel but `last` that were given up since, or were made before `failing_since` and fail until now,
+/// the oldest first; and of each, the kinds of those of its round that arrived over any channel but that.
+pub(super) fn unreached(
+    connection: &Connection,
+    last: &str,
+    given_up_since: i64,
+    failing_since: i64,
+    limit: usize,
+) -> Result<Vec<Unreached>, Failed> {
+    let columns = "key, body, crc, ticket, round, channel, created_at, tries, last_error, state";
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT * FROM (SELECT {columns} FROM outbox WHERE state = 2 AND due_at >= ?1 AND channel <> ?3 LIMIT ?4) \
+         UNION ALL \
+         SELECT * FROM (SELECT {columns} FROM outbox WHERE state = 0 AND tries > 0 AND created_at <= ?2 \
+         AND channel <> ?3 LIMIT ?4)"
+    ))?;
+    let rows = statement.query_map(params![given_up_since, failing_since, last, bounded(limit)], |row| {
+        let tries: i64 = row.get(7)?;
+        let due = Due { action: rows::action(row)?, tries: u32::try_from(tries).unwrap_or(u32::MAX), previous: None };
+        Ok((due, row.get::<_, Option<String>>(8)?.unwrap_or_default(), row.get::<_, i64>(9)? == rows::GIVEN_UP))
+    })?;
+    let mut arrived = connection.prepare_cached(
+        "SELECT o.key, o.body, o.crc, o.ticket, o.round, o.channel, o.created_at, o.tries, o.last_error \
+         FROM event e JOIN outbox o ON o.key = e.key \
+         WHERE e.ticket = ?1 AND o.round = ?2 AND o.state = 1 AND o.channel <> ?3 LIMIT ?4",
+    )?;
+    let mut all = Vec::new();
+    for row in rows {
+        let (due, why, given_up) = row?;
+        let of = params![integer(due.action.ticket), due.action.round, last, bounded(limit)];
+        let kinds = arrived.query_map(of, |row| Ok(rows::action(row)?.kind))?.collect::<Result<_, _>>()?;
+        all.push((due, why, given_up, kinds));
     }
     Ok(all)
 }

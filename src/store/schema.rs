@@ -148,6 +148,10 @@ pub(super) const MIGRATIONS: &[&str] = &[
     CREATE INDEX page_of_leader ON page (leader) WHERE leader IS NOT NULL;
     CREATE INDEX page_of_team ON page (team, begun_at);
 ",
+    "
+    -- What was given up of late is asked for every second.
+    CREATE INDEX outbox_given_up ON outbox (due_at) WHERE state = 2;
+",
 ];
 
 /// How long a statement waits for a lock that somebody else holds on the file (a backup tool).

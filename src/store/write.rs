@@ -388,10 +388,10 @@ pub(super) fn failed(
     }
     connection
         .prepare_cached(
-            "UPDATE outbox SET tries = tries + 1, last_error = ?2, due_at = coalesce(?3, due_at), \
+            "UPDATE outbox SET tries = tries + 1, last_error = ?2, due_at = coalesce(?3, max(due_at, ?5)), \
              state = CASE WHEN ?3 IS NULL THEN ?4 ELSE 0 END WHERE key = ?1",
         )?
-        .execute(params![key, &why[..end], retry_at, rows::GIVEN_UP])?;
+        .execute(params![key, &why[..end], retry_at, rows::GIVEN_UP, at])?;
     enqueue(connection, then, at)?;
     Ok(())
 }

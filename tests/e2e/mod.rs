@@ -11,6 +11,7 @@ mod call_backs;
 mod commands;
 mod deadline;
 mod desks;
+mod heartbeat;
 mod hooks;
 mod hostile_text;
 mod kills;

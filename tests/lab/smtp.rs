@@ -1,4 +1,4 @@
-//! A real mail server: aiosmtpd, which takes mail over STARTTLS only.
+//! A real mail server: aiosmtpd, which takes mail over STARTTLS only and keeps it in a Maildir.
 
 use std::path::PathBuf;
 
@@ -19,8 +19,17 @@ impl Smtp {
         let port = free_port();
         certificates(place.path(), &["localhost"], days);
         let listen = format!("127.0.0.1:{port}");
-        let arguments = ["-n", "-l", &listen, "--tlscert", "chain.pem", "--tlskey", "key.pem"].map(str::to_owned);
+        let arguments = ["-n", "-l", &listen, "--tlscert", "chain.pem", "--tlskey", "key.pem"];
+        let keep = ["-c", "aiosmtpd.handlers.Mailbox", "mails"];
+        let arguments = arguments.iter().chain(&keep).map(|argument| (*argument).to_owned());
         Smtp { port, server: Server::start("aiosmtpd", place, arguments, || accepts(port)) }
+    }
+
+    /// Every mail that it took, as it came, below three lines of its own (`X-Peer`, `X-MailFrom`, `X-RcptTo`).
+    pub fn mails(&self) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(self.server.directory().join("mails/new")) else { return Vec::new() };
+        let mails = entries.map(|entry| String::from_utf8(std::fs::read(entry.unwrap().path()).unwrap()).unwrap());
+        mails.collect()
     }
 
     /// The certificate of the authority that signed its own.

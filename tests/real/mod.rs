@@ -19,6 +19,7 @@ mod journald;
 mod journey;
 mod loki;
 mod nginx;
+mod pagers;
 mod plugins;
 mod postgres;
 mod prometheus;

@@ -11,24 +11,36 @@ use crate::model::source::{Diagnostic, nearest};
 use crate::net::outgoing::{Sending, Wires};
 use crate::yaml;
 
+pub mod alertmanager;
+pub mod command;
+pub mod email;
 pub mod irc;
 pub mod log;
 pub mod matrix;
 pub mod mattermost;
 pub mod ntfy;
+pub mod opsgenie;
+pub mod pagerduty;
 pub mod slack;
 pub mod teams;
+pub mod twilio;
 pub mod webhook;
 
 /// Every kind of channel, in the order in which they are listed to people.
 pub static CHANNELS: &[&ChannelKind] = &[
     &webhook::WEBHOOK,
+    &email::EMAIL,
     &slack::SLACK,
     &mattermost::MATTERMOST,
     &ntfy::NTFY,
     &matrix::MATRIX,
     &teams::TEAMS,
     &irc::IRC,
+    &pagerduty::PAGERDUTY,
+    &alertmanager::ALERTMANAGER,
+    &opsgenie::OPSGENIE,
+    &twilio::TWILIO,
+    &command::COMMAND,
     &log::LOG,
 ];
 
@@ -49,6 +61,11 @@ pub trait Channel: Send + Sync + std::fmt::Debug {
 
     /// Secrets that it will need, so that a missing one is an error at the start.
     fn secrets(&self) -> Vec<SecretRef> {
+        Vec::new()
+    }
+
+    /// Programs that it runs, so that one that isn't on the list is an error of the configuration.
+    fn programs(&self) -> Vec<yaml::Spanned<std::path::PathBuf>> {
         Vec::new()
     }
 }
@@ -139,6 +156,11 @@ impl Channels {
             .flat_map(|(name, channel)| channel.secrets().into_iter().map(move |secret| (name.as_str(), secret)))
     }
 
+    /// Every program that a channel runs.
+    pub fn programs(&self) -> impl Iterator<Item = yaml::Spanned<std::path::PathBuf>> {
+        self.0.values().flat_map(|channel| channel.programs())
+    }
+
     /// Adds a way that isn't declared under `channels`. A name that is taken is replaced.
     pub fn attach(&mut self, name: &str, channel: Arc<dyn Channel>) {
         self.0.insert(name.to_owned(), channel);
@@ -163,7 +185,7 @@ pub(super) mod tests {
         Wires { http: crate::net::http::Client::default(), credentials, redactor }
     }
 
-    fn declare(text: &str) -> Result<Channels, Diagnostic> {
+    pub(super) fn declare(text: &str) -> Result<Channels, Diagnostic> {
         let document = yaml::parse("houston.yaml", text).unwrap();
         let yaml::Shape::Map(entries) = &document.shape else { panic!("a map") };
         let mut channels = Channels::default();
