@@ -1,7 +1,6 @@
 //! Journeys of five requests with captures and ten asserts, per CPU-second, beside hurl, which runs the same ones.
 //!
-//! Goal: 2.5 times as many as hurl. hurl keeps its connection for the whole journey; ours makes one for each step, whose
-//! phases it times.
+//! Goal: 2.5 times as many as hurl. Both keep their connection for a whole journey.
 //!
 //! `cargo bench --bench journey_peers`
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout, reason = "a bench tells people what it measured")]

@@ -18,13 +18,17 @@ use crate::model::observation::{Phase, UnknownKind};
 use crate::model::secret::Secret;
 
 mod body;
+mod connection;
 mod digest;
 mod hop;
+mod kept;
+mod message;
 pub(super) mod meter;
 mod redirect;
 mod share;
 
 pub use digest::DigestLogin;
+pub use kept::Kept;
 use redirect::{Hop, Jar};
 
 /// The header by which our own requests are told from customers' in logs and traffic.
@@ -66,6 +70,9 @@ pub struct Request {
     /// Who asks, where one answer may serve several askers: an identical GET or HEAD of somebody else in the last
     /// 10 s is then not asked again. The same asker never gets the same answer twice, so that a second attempt is one.
     pub asker: Option<String>,
+    /// The connections of the run that this request belongs to; `None`: a connection of its own, so that the phases of
+    /// making it are measured.
+    pub kept: Option<Arc<Kept>>,
     /// Whether loopback and private addresses may be reached. Who follows redirects by himself passes on
     /// [`Response::reach`], so that no stranger's redirect leads inside.
     pub reach: Reach,
@@ -88,6 +95,7 @@ impl Request {
             deadline,
             budget: Budget::default(),
             asker: None,
+            kept: None,
             reach: Reach::Anywhere,
         }
     }
@@ -125,7 +133,8 @@ impl Default for Caps {
     }
 }
 
-/// How long each phase of the last hop took; `None` where it didn't come to it.
+/// How long each phase of the last hop took; `None` where it didn't come to it, and zero where a connection that was
+/// kept had been through it before.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Timings {
     pub resolve: Option<Duration>,
@@ -237,7 +246,7 @@ impl Client {
                 .guard
                 .check_url(&hop.url, reach)
                 .map_err(|denied| progress.fail(Reason::Guard, denied.to_string()))?;
-            let head = self.head(request, &hop, jar.header(&hop.url), reach, progress).await?;
+            let head = self.head(request, &hop, jar.header(&hop.url).as_deref(), reach, progress).await?;
             set_cookies.extend(head.headers.get_all(SET_COOKIE).iter().map(|value| (hop.url.clone(), value.clone())));
             jar.note(&hop.url, &head.headers);
             if !head.inside {
@@ -247,6 +256,7 @@ impl Client {
                 && let Some(login) = &request.digest
                 && hop.log_in(login, &head.headers)
             {
+                head.pass(request, progress).await;
                 continue;
             }
             let following = match request.follow_redirects {
@@ -265,6 +275,7 @@ impl Client {
                 }
                 progress.redirects.push(following.url.clone());
                 hop = following;
+                head.pass(request, progress).await;
                 continue;
             }
             let (status, version, headers) = (head.status.as_u16(), head.version, head.headers.clone());

@@ -1,23 +1,22 @@
-//! One request and its answer over one fresh connection, phase by phase.
+//! One request and its answer, phase by phase, over a fresh connection or one that its run kept.
 
-use std::borrow::Cow;
 use std::error::Error as _;
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT_ENCODING, COOKIE, HOST, USER_AGENT};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+use http::{HeaderMap, Method, StatusCode, Version};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use tokio::io::{AsyncRead, AsyncWrite};
-use url::Url;
 
 use super::body::{Coding, Fed, Unpacker};
-use super::meter::{Meter, Metered};
+use super::connection::{Connection, Facts, HEADERS, PROMPT};
+use super::kept::Place;
+use super::message::message;
+use super::meter::Meter;
 use super::redirect::Hop;
-use super::{Client, Failure, MARKER, Reason, Request, TlsOptions, USER_AGENT_TEXT};
+use super::{Client, Failure, Reason, Request, TlsOptions};
 use crate::model::units::show_size;
 use crate::net::budget::Turn;
 use crate::net::dial::Target;
@@ -25,10 +24,11 @@ use crate::net::guard::{Reach, is_inside};
 use crate::net::progress::{Progress, Stage};
 use crate::net::tls::{Verify, later_alert};
 
-/// hyper allows 100 by default, which some real services exceed.
-const HEADERS: usize = 256;
 /// What may come along with the last piece of a head.
 const READ_AHEAD: usize = 64 * 1024;
+
+/// What of a redirect's or a challenge's body is read, so that its connection can serve once more.
+const PASSED: usize = 64 * 1024;
 
 /// An answer whose body has not been read yet.
 pub(super) struct Head {
@@ -38,27 +38,19 @@ pub(super) struct Head {
     /// The address that answered is one that the public network doesn't carry.
     pub(super) inside: bool,
     body: Incoming,
-    meter: Arc<Meter>,
-    _connection: Background,
+    connection: Connection,
+    /// Where the connection may serve again, if it may.
+    place: Option<Place>,
     _turn: Turn,
 }
 
-/// A task that ends with whoever waits for it.
-struct Background(tokio::task::AbortHandle);
-
-impl Drop for Background {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
 impl Client {
-    /// Connects, asks, and reads the answer's head.
+    /// Connects, or takes a connection that this run kept, asks, and reads the answer's head.
     pub(super) async fn head(
         &self,
         request: &Request,
         hop: &Hop,
-        cookies: Option<String>,
+        cookies: Option<&str>,
         reach: Reach,
         progress: &mut Progress,
     ) -> Result<Head, Failure> {
@@ -68,93 +60,157 @@ impl Client {
         let port = hop.url.port_or_known_default().unwrap_or(0);
         let host_text = host.to_string();
         let target = Target { host, port, ip: request.ip, budget: request.budget, reach };
-        let connected = self.dialer().connect(&target, progress).await?;
-        let inside = is_inside(connected.peer.ip());
-        let (turn, stream) = (connected.turn, connected.stream);
+        let dialer = self.dialer();
+        dialer.nameable(&target, progress).map_err(|denied| progress.fail(Reason::Guard, denied.to_string()))?;
+        let mut turn = dialer.budgets.turn(&host_text, port, request.budget).await;
 
+        let tls = (hop.url.scheme() == "https").then(|| for_hop(request, hop));
+        let place = request.kept.as_ref().map(|_| Place::new(request, &host_text, port, tls.as_ref()));
+        if let (Some(kept), Some(place)) = (&request.kept, &place) {
+            while let Some(mut connection) = kept.take(place, &dialer.guard, reach) {
+                if !connection.is_ready().await {
+                    continue;
+                }
+                connection.meter.arm();
+                match ask_again(request, hop, cookies, &mut connection, progress).await? {
+                    Some(answer) => return Ok(Head::new(answer, connection, Some(place.clone()), turn, progress)),
+                    // The other side had closed it meanwhile: once more over a fresh one, which is a request of its own.
+                    None => {
+                        progress.enter(Stage::Turn);
+                        drop(turn);
+                        turn = dialer.budgets.turn(&host_text, port, request.budget).await;
+                        break;
+                    }
+                }
+            }
+        }
+
+        let judged = dialer.addresses(&target, progress).await?;
+        let (stream, peer) = dialer.open(&judged, progress).await?;
         let limit = request.caps.head.saturating_mul(2).saturating_add(READ_AHEAD);
         let meter = Meter::new(limit);
-        let (answer, connection) = if hop.url.scheme() == "https" {
+        let made = if let Some(options) = &tls {
             progress.enter(Stage::Tls);
             let alpn: &[&[u8]] = &[b"h2", b"http/1.1"];
-            let options = for_hop(request, hop);
-            let handshake = self.tls().handshake(stream, &host_text, &options, alpn, Verify::Require).await;
+            let handshake = self.tls().handshake(stream, &host_text, options, alpn, Verify::Require).await;
             let (stream, shown) = handshake;
             progress.certificate_expiry = shown.certificates.and_then(|certificates| certificates.expiry);
             let stream = stream.map_err(|(reason, what)| progress.fail(reason, what))?;
             progress.timings.tls = Some(progress.enter(Stage::FirstByte));
+            progress.meter = Some(Arc::clone(&meter));
             let two = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-            ask(request, hop, cookies, stream, two, &meter, progress).await?
+            let facts = Facts { peer, certificate_expiry: progress.certificate_expiry };
+            Connection::new(stream, two, request.caps.head, Arc::clone(&meter), facts).await
         } else {
             progress.enter(Stage::FirstByte);
-            ask(request, hop, cookies, stream, false, &meter, progress).await?
+            progress.meter = Some(Arc::clone(&meter));
+            let facts = Facts { peer, certificate_expiry: progress.certificate_expiry };
+            Connection::new(stream, false, request.caps.head, Arc::clone(&meter), facts).await
         };
-        let asked = progress.since();
-        let came = meter.first().filter(|_| answer.version() < Version::HTTP_2);
-        progress.timings.first_byte =
-            Some(came.map_or_else(|| asked.elapsed(), |came| came.saturating_duration_since(asked)));
-        meter.open();
-        let (parts, body) = answer.into_parts();
-        Ok(Head {
-            status: parts.status,
-            version: parts.version,
-            headers: parts.headers,
-            inside,
-            body,
-            meter,
-            _connection: connection,
-            _turn: turn,
-        })
+        let mut connection = made.map_err(|error| wire(&error, &meter, request, progress))?;
+        let message = written(hop, cookies, &connection).map_err(|what| progress.fail(Reason::Guard, what))?;
+        match connection.send(message).await {
+            Ok(answer) => Ok(Head::new(answer, connection, place, turn, progress)),
+            Err(unanswered) => Err(wire(&unanswered.error, &connection.meter, request, progress)),
+        }
     }
+}
+
+fn written(hop: &Hop, cookies: Option<&str>, connection: &Connection) -> Result<http::Request<Full<Bytes>>, String> {
+    message(hop, cookies, connection.is_two()).map_err(|what| format!("the request can't be sent: {what}"))
+}
+
+/// Asks over a connection that was kept. `None`: the other side had closed it, which says nothing of this request, and
+/// the request can be sent once more, since it was not sent or may be sent twice (RFC 9110 §9.2.2).
+async fn ask_again(
+    request: &Request,
+    hop: &Hop,
+    cookies: Option<&str>,
+    connection: &mut Connection,
+    progress: &mut Progress,
+) -> Result<Option<http::Response<Incoming>>, Failure> {
+    let before = (progress.timings, progress.certificate_expiry);
+    progress.enter(Stage::FirstByte);
+    progress.meter = Some(Arc::clone(&connection.meter));
+    progress.timings.resolve = Some(Duration::ZERO);
+    progress.timings.connect = Some(Duration::ZERO);
+    progress.timings.tls = (hop.url.scheme() == "https").then_some(Duration::ZERO);
+    progress.certificate_expiry = connection.certificate_expiry();
+    let message = written(hop, cookies, connection).map_err(|what| progress.fail(Reason::Guard, what))?;
+    match connection.send(message).await {
+        // Some servers say so before they close a connection on which they have waited for too long.
+        Ok(answer) if answer.status() == StatusCode::REQUEST_TIMEOUT && hop.method.is_idempotent() => {}
+        Ok(answer) => return Ok(Some(answer)),
+        Err(unanswered) => {
+            let twice = hop.method.is_idempotent() && connection.was_left(&unanswered.error);
+            if unanswered.sent && !twice {
+                return Err(wire(&unanswered.error, &connection.meter, request, progress));
+            }
+        }
+    }
+    (progress.timings, progress.certificate_expiry) = before;
+    Ok(None)
 }
 
 /// The TLS options without what only the first origin may see.
-fn for_hop<'r>(request: &'r Request, hop: &Hop) -> Cow<'r, TlsOptions> {
+fn for_hop(request: &Request, hop: &Hop) -> Arc<TlsOptions> {
     if hop.at_home || request.tls.identity.is_none() {
-        return Cow::Borrowed(&*request.tls);
+        return Arc::clone(&request.tls);
     }
-    Cow::Owned(TlsOptions { identity: None, ..TlsOptions::clone(&request.tls) })
-}
-
-/// Sends the request and waits for the answer's head.
-async fn ask<S>(
-    request: &Request,
-    hop: &Hop,
-    cookies: Option<String>,
-    stream: S,
-    two: bool,
-    meter: &Arc<Meter>,
-    progress: &mut Progress,
-) -> Result<(http::Response<Incoming>, Background), Failure>
-where
-    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
-{
-    let message = message(hop, cookies, two)
-        .map_err(|what| progress.fail(Reason::Guard, format!("the request can't be sent: {what}")))?;
-    let io = TokioIo::new(Metered { inner: stream, meter: Arc::clone(meter) });
-    progress.meter = Some(Arc::clone(meter));
-    let (answer, task) = if two {
-        let mut builder = hyper::client::conn::http2::Builder::new(TokioExecutor::new());
-        builder.max_header_list_size(u32::try_from(request.caps.head).unwrap_or(u32::MAX));
-        let handshake = builder.handshake::<_, Full<Bytes>>(io).await;
-        let (mut sender, connection) = handshake.map_err(|error| wire(&error, meter, request, progress))?;
-        let task = Background(tokio::spawn(connection).abort_handle());
-        (sender.send_request(message).await, task)
-    } else {
-        let mut builder = hyper::client::conn::http1::Builder::new();
-        builder.max_headers(HEADERS).max_buf_size(request.caps.head.max(8_192));
-        let handshake = builder.handshake::<_, Full<Bytes>>(io).await;
-        let (mut sender, connection) = handshake.map_err(|error| wire(&error, meter, request, progress))?;
-        let task = Background(tokio::spawn(connection).abort_handle());
-        (sender.send_request(message).await, task)
-    };
-    match answer {
-        Ok(answer) => Ok((answer, task)),
-        Err(error) => Err(wire(&error, meter, request, progress)),
-    }
+    Arc::new(TlsOptions { identity: None, ..TlsOptions::clone(&request.tls) })
 }
 
 impl Head {
+    fn new(
+        answer: http::Response<Incoming>,
+        connection: Connection,
+        place: Option<Place>,
+        turn: Turn,
+        progress: &mut Progress,
+    ) -> Self {
+        let asked = progress.since();
+        let came = connection.meter.first().filter(|_| answer.version() < Version::HTTP_2);
+        progress.timings.first_byte =
+            Some(came.map_or_else(|| asked.elapsed(), |came| came.saturating_duration_since(asked)));
+        connection.meter.open();
+        let inside = is_inside(connection.peer().ip());
+        let (parts, body) = answer.into_parts();
+        let (status, version, headers) = (parts.status, parts.version, parts.headers);
+        Head { status, version, headers, inside, body, connection, place, _turn: turn }
+    }
+
+    /// Gives the connection back, after the whole body was read.
+    fn keep(self, request: &Request) {
+        if let (Some(kept), Some(place)) = (&request.kept, self.place) {
+            kept.keep(place, self.connection, (self.status, self.version, &self.headers));
+        }
+    }
+
+    /// Is done with an answer whose head is all that is wanted: one that has no body, or that only led on. Of what else
+    /// it says a little is read, and not for long, so that its connection can serve once more.
+    pub(super) async fn pass(mut self, request: &Request, progress: &mut Progress) {
+        if self.place.is_none() {
+            return;
+        }
+        progress.enter(Stage::Body);
+        let mut left = PASSED;
+        let rest = async {
+            loop {
+                match self.body.frame().await {
+                    None => return true,
+                    Some(Ok(frame)) => match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                        Some(less) => left = less,
+                        None => return false,
+                    },
+                    Some(Err(_)) => return false,
+                }
+            }
+        };
+        if tokio::time::timeout(PROMPT, rest).await == Ok(true) {
+            self.keep(request);
+        }
+    }
+
     /// Reads the body, decoded and up to the cap; `true`: there was more.
     pub(super) async fn read(
         mut self,
@@ -166,6 +222,7 @@ impl Head {
         let coding = Coding::of(&self.headers);
         let bodiless = *method == Method::HEAD || matches!(self.status.as_u16(), 204 | 304);
         if bodiless {
+            self.pass(request, progress).await;
             return Ok((Bytes::new(), false, None));
         }
         if let Coding::Foreign(coding) = coding {
@@ -175,7 +232,7 @@ impl Head {
         let most = request.caps.body.saturating_add(READ_AHEAD);
         let mut whole = true;
         while let Some(frame) = self.body.frame().await {
-            let frame = frame.map_err(|error| wire(&error, &self.meter, request, progress))?;
+            let frame = frame.map_err(|error| wire(&error, &self.connection.meter, request, progress))?;
             let Some(piece) = frame.data_ref() else { continue };
             progress.received = progress.received.saturating_add(piece.len());
             let fed = unpacker.feed(piece).map_err(|what| progress.fail(Reason::Service, what))?;
@@ -186,61 +243,11 @@ impl Head {
             }
         }
         let (body, more) = unpacker.finish(whole).map_err(|what| progress.fail(Reason::Service, what))?;
+        if whole && !more {
+            self.keep(request);
+        }
         Ok((Bytes::from(body), more, None))
     }
-}
-
-/// The message as it goes over the wire: what every request carries, then what this one was given.
-fn message(hop: &Hop, cookies: Option<String>, two: bool) -> Result<http::Request<Full<Bytes>>, String> {
-    let target = match hop.headers.iter().find(|(name, _)| two && name == HOST) {
-        // HTTP/2 has no Host header: the name that was given stands in the place of the authority.
-        Some((_, host)) => format!("https://{}{}", host.to_str().unwrap_or_default(), origin_form(&hop.url)),
-        None if two => hop.url.to_string(),
-        None => origin_form(&hop.url).to_owned(),
-    };
-    let mut builder = http::Request::builder().method(hop.method.clone()).uri(target);
-    let headers = builder.headers_mut().ok_or("its URL is unusual")?;
-    for (name, value) in &hop.headers {
-        headers.append(name.clone(), value.clone());
-    }
-    if two {
-        headers.remove(HOST);
-    } else if !headers.contains_key(HOST) {
-        let host = HeaderValue::from_str(&authority(&hop.url)).map_err(|_| "its host is unusual".to_owned())?;
-        headers.insert(HOST, host);
-    }
-    headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(USER_AGENT_TEXT));
-    headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("gzip, deflate"));
-    headers.entry("accept").or_insert(HeaderValue::from_static("*/*"));
-    headers.insert(HeaderName::from_static(MARKER), HeaderValue::from_static("1"));
-    if let Some(cookies) = cookies {
-        let joined = match headers.get(COOKIE) {
-            Some(own) => renewed(own, &cookies).into_bytes(),
-            None => cookies.into_bytes(),
-        };
-        let value = HeaderValue::from_bytes(&joined).map_err(|_| "a cookie is unusual".to_owned())?;
-        headers.insert(COOKIE, value);
-    }
-    builder.body(Full::new(hop.body.clone())).map_err(|_| "its URL is unusual".to_owned())
-}
-
-/// Cookies of ours with those that were set on the way; a name that was set anew counts as it is now, so that a session
-/// which changes at the login isn't sent in both its forms.
-fn renewed(own: &HeaderValue, cookies: &str) -> String {
-    let name = |pair: &str| pair.split_once('=').map_or(pair, |(name, _)| name).trim().to_owned();
-    let anew: Vec<String> = cookies.split(';').map(name).collect();
-    let own = String::from_utf8_lossy(own.as_bytes());
-    let kept = own.split(';').map(str::trim).filter(|pair| !anew.contains(&name(pair)));
-    kept.chain(std::iter::once(cookies)).collect::<Vec<_>>().join("; ")
-}
-
-/// Path and query, as they stand in the URL.
-fn origin_form(url: &Url) -> &str {
-    &url[url::Position::BeforePath..url::Position::AfterQuery]
-}
-
-fn authority(url: &Url) -> String {
-    url[url::Position::BeforeHost..url::Position::AfterPort].to_owned()
 }
 
 /// Whose fault a broken exchange is, and what to call it.

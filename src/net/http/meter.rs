@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -12,7 +12,9 @@ use tokio::time::Instant;
 /// What was counted, seen from beside the connection.
 #[derive(Debug)]
 pub(in crate::net) struct Meter {
-    first: OnceLock<Instant>,
+    first: Mutex<Option<Instant>>,
+    /// How many bytes may come before the reader counts for itself.
+    limit: usize,
     /// How many bytes may still come.
     left: AtomicUsize,
     over: AtomicBool,
@@ -20,12 +22,18 @@ pub(in crate::net) struct Meter {
 
 impl Meter {
     pub(super) fn new(limit: usize) -> Arc<Self> {
-        Arc::new(Meter { first: OnceLock::new(), left: AtomicUsize::new(limit), over: AtomicBool::new(false) })
+        Arc::new(Meter { first: Mutex::default(), limit, left: AtomicUsize::new(limit), over: AtomicBool::new(false) })
+    }
+
+    /// Counts from the start, for one more answer.
+    pub(super) fn arm(&self) {
+        *self.first.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.left.store(self.limit, Ordering::Relaxed);
     }
 
     /// When the first byte came.
     pub(in crate::net) fn first(&self) -> Option<Instant> {
-        self.first.get().copied()
+        *self.first.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From here on the reader counts for itself.
@@ -50,7 +58,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
         std::task::ready!(Pin::new(&mut self.inner).poll_read(cx, buf))?;
         let came = buf.filled().len() - before;
         if came > 0 {
-            self.meter.first.get_or_init(Instant::now);
+            self.meter.first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(Instant::now);
             let left = self.meter.left.load(Ordering::Relaxed);
             if came > left {
                 self.meter.over.store(true, Ordering::Relaxed);

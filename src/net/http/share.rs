@@ -24,10 +24,11 @@ const KEPT_BYTES: usize = 16 * 1024 * 1024;
 pub(super) struct Key([u8; 32]);
 
 impl Key {
-    /// `None` where the request may not be shared: nobody said that it may, or it could change something.
+    /// `None` where the request may not be shared: nobody said that it may, it could change something, or it belongs
+    /// to a run.
     pub(super) fn of(request: &Request) -> Option<Self> {
         request.asker.as_ref()?;
-        if !matches!(request.method, Method::GET | Method::HEAD) || !request.body.is_empty() {
+        if request.kept.is_some() || !matches!(request.method, Method::GET | Method::HEAD) || !request.body.is_empty() {
             return None;
         }
         let mut digest = Sha256::new();

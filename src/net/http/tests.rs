@@ -5,6 +5,7 @@ use crate::net::budget::{Budgets, Limit, Limits};
 use crate::net::scripted::{self, ok, redirect, shortly, soon};
 
 mod hostile;
+mod kept;
 mod redirects;
 mod shared;
 mod tls;

@@ -12,6 +12,7 @@ use crate::yaml::Node;
 
 mod answer;
 mod cookies;
+mod deadlines;
 mod find;
 mod hold;
 mod keys;
@@ -29,10 +30,10 @@ pub static KIND: Kind = Kind {
     look: Look::UseCase,
     summary: "a use case, tried step by step over HTTP",
     docs: "\
-Takes the steps in order, each with a connection of its own and with the cookies that the steps before it were given
-(kept for the host that set them, at most 50, forgotten after the run). A step is one request and what must hold of its
-answer; its expectations see what the `http` kind measures (`json` breaks what needs it where the body isn't JSON), the check's parameters that some step uses, and what earlier
-steps captured. Without `expect` a step wants 2xx. At least one step must look at what was answered (`body`, `json`,
+Takes the steps in order, with the cookies that the steps before them were given (kept for the host that set them, at
+most 50, forgotten after the run). A step is one request and what must hold of its answer; its expectations see what the
+`http` kind measures (`json` breaks what needs it where the body isn't JSON), the check's parameters that some step
+uses, and what earlier steps captured. Without `expect` a step wants 2xx. At least one step must look at what was answered (`body`, `json`,
 `headers`): a page that says \"sorry\" with status 200 is the commonest way in which a use case fails.
 
 Bad: a step's expectation is broken, a value to be captured isn't there, or the service refuses, resets, fails TLS or
@@ -40,6 +41,13 @@ stays silent. Unknown: a guard of ours forbids the address, a secret can't be ha
 the check's time was used up by the steps before. The steps after a failed one are not taken, but for those with
 `always: true`: they clean up, in a slice of the check's timeout that is kept for them (a fifth, at most 2 s); when such
 a step fails it is noted, and isn't bad.
+
+The steps of one run share their connections, as a browser's requests do: one is used again for the same host, port and
+`tls`, within 5 s, where the answer before was read to its end and the server doesn't close it. Such a step's
+`resolve_seconds` and `connect_seconds` are 0, over https `tls_seconds`, too; where a connection must be timed, that is
+the `http` kind's. An attempt after one that failed (`retry`), and every run, begins with connections of its own. One that
+the server had closed meanwhile is no failure: a request that was not sent, or whose method may be repeated (all but POST
+and PATCH), goes over a fresh one.
 
 A step that waits for something (`poll`) is bad where it hasn't come about `within` that time, and unknown where the
 check's own time was over before.

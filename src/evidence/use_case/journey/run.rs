@@ -1,5 +1,6 @@
 //! One run of a journey: step after step, until one fails; then the clean-up, in the time kept for it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -7,6 +8,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::answer;
 use super::cookies::Jar;
+use super::deadlines::{Deadlines, MARGIN};
 use super::find::as_one;
 use super::hold::{Absent, absent, condition, found, hold};
 use super::send::send;
@@ -18,12 +20,8 @@ use crate::model::params::Params;
 use crate::model::secret::{Redactor, Secret};
 use crate::model::units::show_duration;
 use crate::model::value::{Measures, Value};
-use crate::net::http::{Failure, Reason, Response};
+use crate::net::http::{Failure, Kept, Reason, Response};
 
-/// The most that is kept of the deadline for steps that are taken whatever happened.
-const CLEAN_UP: Duration = Duration::from_secs(2);
-/// Kept back so that the run ends by itself and isn't cut off.
-const MARGIN: Duration = Duration::from_millis(100);
 /// A service that is silent for this long, or for half of the journey's time, is itself to blame.
 const FAIR_CHANCE: Duration = Duration::from_secs(1);
 /// The longest value that is captured for a slot, in bytes.
@@ -68,24 +66,6 @@ impl Taken {
     }
 }
 
-/// Until when what is done.
-struct Deadlines {
-    started: Instant,
-    /// The steps themselves.
-    steps: Instant,
-    /// Everything.
-    all: Instant,
-}
-
-impl Deadlines {
-    fn new(started: Instant, deadline: Instant, cleans_up: bool) -> Self {
-        let total = deadline.saturating_duration_since(started);
-        let all = deadline - MARGIN.min(total / 20);
-        let reserve = if cleans_up { CLEAN_UP.min(total / 5) } else { Duration::ZERO };
-        Deadlines { started, steps: all - reserve, all }
-    }
-}
-
 struct Run<'a> {
     ask: &'a Ask,
     steps: &'a [Step],
@@ -95,6 +75,8 @@ struct Run<'a> {
     /// Parameters and captures, for expressions.
     known: Measures,
     jar: Jar,
+    /// Its connections, which no other run sees.
+    kept: Arc<Kept>,
     /// What this run must not show: sessions, tokens that it captured and used.
     hidden: Redactor,
     notes: Vec<String>,
@@ -114,6 +96,7 @@ pub async fn run(steps: &[Step], ask: &Ask) -> Observation {
         values: ask.params.clone(),
         known,
         jar: Jar::default(),
+        kept: Arc::default(),
         hidden: Redactor::default(),
         notes: Vec::new(),
     };
@@ -273,6 +256,10 @@ impl Run<'_> {
                 taken.end = End::Blind(Unknown::new(UnknownKind::TimedOut, why));
                 return taken;
             }
+            if !taken.waits {
+                // Nothing of the attempt that failed is left for the next one, not its connection either.
+                self.kept.clear();
+            }
             sleep(pause).await;
             before = taken.duration + pause;
             attempt += 1;
@@ -315,7 +302,7 @@ impl Run<'_> {
         let own = step.timeout.map(|timeout| began + timeout);
         let deadline = own.map_or(until, |own| own.min(until));
         let now = self.now();
-        let sent = send(request, &mut self.jar, &self.ask.tools, now, deadline);
+        let sent = send(request, &mut self.jar, &self.kept, &self.ask.tools, now, deadline);
         // The client keeps the deadline itself; this is for the day on which it doesn't.
         let answer = timeout_at(deadline + MARGIN / 2, sent).await;
         // The client's own count leaves out the wait for a turn at the target, which is our doing.

@@ -1,4 +1,6 @@
-//! Sends one step, with the cookies of the run.
+//! Sends one step, with the cookies and over the connections of the run.
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use tokio::time::Instant;
@@ -6,7 +8,7 @@ use tokio::time::Instant;
 use super::cookies::Jar;
 use crate::evidence::Tools;
 use crate::model::secret::Secret;
-use crate::net::http::{Failure, Request, Response};
+use crate::net::http::{Failure, Kept, Request, Response};
 
 /// Sends it, follows its redirects, and keeps the cookies that were set on the way.
 ///
@@ -15,6 +17,7 @@ use crate::net::http::{Failure, Request, Response};
 pub async fn send(
     mut request: Request,
     jar: &mut Jar,
+    kept: &Arc<Kept>,
     tools: &Tools,
     now: Timestamp,
     deadline: Instant,
@@ -25,7 +28,7 @@ pub async fn send(
             None => request.secret_headers.push(("cookie".to_owned(), Secret::new(cookies))),
         }
     }
-    let response = tools.http.send(Request { deadline, ..request }).await?;
+    let response = tools.http.send(Request { deadline, kept: Some(Arc::clone(kept)), ..request }).await?;
     jar.take(&response.set_cookies, now);
     Ok(response)
 }

@@ -1,5 +1,6 @@
 //! Journeys against a real server on the loopback: what they see, what they send, what they never send.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -7,10 +8,12 @@ use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::Response;
+use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
 mod answers;
+mod connections;
 mod found;
 mod time;
 mod wire;
@@ -64,6 +67,7 @@ struct Server {
     asked: Arc<Mutex<Vec<Asked>>>,
     /// Requests that were given up while they hung.
     given_up: Arc<Mutex<usize>>,
+    connections: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -119,10 +123,19 @@ impl Server {
                 }
             }
         });
+        let connections: Arc<AtomicUsize> = Arc::default();
+        let counter = Arc::clone(&connections);
         let task = tokio::spawn(async move {
-            let _ = axum::serve(listener, app).await;
+            let counted = listener.tap_io(move |_| {
+                counter.fetch_add(1, Ordering::SeqCst);
+            });
+            let _ = axum::serve(counted, app).await;
         });
-        Server { url, asked, given_up, task }
+        Server { url, asked, given_up, connections, task }
+    }
+
+    fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 
     fn asked(&self) -> Vec<Asked> {
