@@ -40,6 +40,7 @@ pub(super) struct Target<'a> {
 #[derive(Debug)]
 pub(super) struct Connected {
     pub(super) stream: TcpStream,
+    pub(super) peer: SocketAddr,
     pub(super) turn: Turn,
 }
 
@@ -96,8 +97,8 @@ impl Dialer {
     /// Waits for a turn, resolves, judges, connects. Leaves `progress` in [`Stage::Connect`].
     pub(super) async fn connect(&self, target: &Target<'_>, progress: &mut Progress) -> Result<Connected, Failure> {
         let (turn, judged) = self.judged(target, progress).await?;
-        let (stream, _) = self.open(&judged, progress).await?;
-        Ok(Connected { stream, turn })
+        let (stream, peer) = self.open(&judged, progress).await?;
+        Ok(Connected { stream, peer, turn })
     }
 
     /// Connects to the first of these judged addresses that takes it.

@@ -83,9 +83,12 @@ fn named(outcome: &Outcome) -> &'static str {
     }
 }
 
+/// What a server says to which command.
+type Answers = &'static [(&'static str, &'static str)];
+
 #[tokio::test]
 async fn what_a_server_answers_and_what_it_means() {
-    let cases: &[(&'static [(&'static str, &'static str)], &str, &str)] = &[
+    let cases: &[(Answers, &str, &str)] = &[
         (&[], ", tls: none", "delivered"),
         (&[("", "421 busy")], ", tls: none", "retry"),
         (&[("", "554 no service")], ", tls: none", "rejected"),
