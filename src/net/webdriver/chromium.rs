@@ -21,6 +21,8 @@ const FILE: u64 = 256 * 1024 * 1024;
 const OPEN_FILES: u64 = 4096;
 /// So many processors may be busy all the time that it has.
 const PROCESSORS: u32 = 4;
+/// How often the driver is started, where somebody else has its port.
+const DRIVER_TRIES: u32 = 5;
 /// How long the browser may take to end by itself before it is killed.
 const FAREWELL: Duration = Duration::from_millis(700);
 
@@ -117,11 +119,7 @@ impl Browser {
         };
         let args = vec!["--port=0".to_owned(), format!("--url-base={base}")];
         let program = Program { path: driver, called: None, args, env: Vec::new() };
-        let (service, port) =
-            process::serve(&program, bounds, MEMORY, settings.deadline, port).await.map_err(|not_run| {
-                let (NotRun::Refused { why, .. } | NotRun::Failed { why, .. }) = not_run;
-                NotStarted::Failed(format!("chromedriver: {why}"))
-            })?;
+        let (service, port) = serve(&program, bounds, settings.deadline).await?;
         let opened = Session::open(port, &base, capabilities(&settings), settings.deadline).await;
         match opened {
             Ok(session) => Ok(Browser { session, service }),
@@ -163,6 +161,23 @@ fn driver(places: &[&str]) -> Result<PathBuf, NotStarted> {
     found.map(Path::to_owned).ok_or_else(|| {
         NotStarted::Missing("chromedriver isn't installed here; Debian's package chromium-driver brings it".to_owned())
     })
+}
+
+/// Starts the driver. It picks a port that is free on 127.0.0.1 and then wants the same on ::1, where somebody else may
+/// have it: then it gives up, and is started again.
+async fn serve(program: &Program, bounds: Bounds, deadline: Instant) -> Result<(Service, u16), NotStarted> {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match process::serve(program, bounds, MEMORY, deadline, port).await {
+            Ok(started) => return Ok(started),
+            Err(NotRun::Refused { why, .. } | NotRun::Failed { why, .. }) => {
+                if tries == DRIVER_TRIES || !why.contains("Address already in use") {
+                    return Err(NotStarted::Failed(format!("chromedriver: {why}")));
+                }
+            }
+        }
+    }
 }
 
 /// The port in chromedriver's greeting: "ChromeDriver was started successfully on port 36235."
