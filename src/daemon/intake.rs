@@ -178,9 +178,12 @@ async fn take_in_one(
     }
     let event = event(&incoming.what);
     let ids = ids(shared, desk, incoming).await?;
+    let reopened = incoming.what == What::Reopened && pace == Pace::Human;
+    // In one transaction with the event: a repeated delivery changes nothing any more.
+    let again = reopened.then(|| now.checked_add(shared.settings.deadline).unwrap_or(now));
     let mut heard = Heard::NoSuchTicket;
     for id in ids.as_deref().unwrap_or(std::slice::from_ref(&incoming.id)) {
-        heard = shared.store.hear(&desk.name, id, delivery.clone(), now, event.clone()).await?;
+        heard = shared.store.hear(&desk.name, id, delivery.clone(), now, event.clone(), again).await?;
         if heard != Heard::NoSuchTicket {
             break;
         }
@@ -197,7 +200,7 @@ async fn take_in_one(
                 looping(shared, desk, number, now).await?;
             } else {
                 match &incoming.what {
-                    What::Reopened => look_again(shared, number, now).await?,
+                    What::Reopened => shared.accepted(number),
                     What::Acknowledged { by } => {
                         let by = bounded(by, 256);
                         acknowledge::take_on(shared, Which::OfTicket(number), by, None).await?;

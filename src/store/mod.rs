@@ -262,7 +262,8 @@ impl Store {
         .await
     }
 
-    /// Notes what happened to a ticket in its own system, once: a repeated delivery changes nothing.
+    /// Notes what happened to a ticket in its own system, once: a repeated delivery changes nothing. With `again`, another
+    /// round begins with it, to be decided by then, unless one is under way.
     ///
     /// # Errors
     /// [`StoreError::Unwritable`]: it must not be acknowledged.
@@ -273,11 +274,13 @@ impl Store {
         delivery: Option<String>,
         at: Timestamp,
         event: Event,
+        again: Option<Timestamp>,
     ) -> Result<Heard, StoreError> {
+        let again = again.map(micros);
         let (source, source_id, at, body) =
             (source.to_owned(), source_id.to_owned(), micros(at), rows::encode(&event)?);
         self.write(Urgency::Intake, move |connection| {
-            write::hear(connection, &source, &source_id, delivery.as_deref(), at, &body)
+            write::hear(connection, &source, &source_id, delivery.as_deref(), at, &body, again)
         })
         .await
     }

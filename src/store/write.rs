@@ -84,6 +84,7 @@ pub(super) fn hear(
     delivery: Option<&str>,
     at: i64,
     event: &[u8],
+    again: Option<i64>,
 ) -> Result<Heard, Failed> {
     if let Some(id) = delivery
         && let Some(number) = delivered_before(connection, source, id)?
@@ -98,6 +99,12 @@ pub(super) fn hear(
     append(connection, number, at, std::slice::from_ref(&event.to_vec()))?;
     if let Some(id) = delivery {
         note_delivery(connection, source, id, at, number)?;
+    }
+    // One that is under way looks at it in any case.
+    if let Some(deadline_at) = again
+        && head(connection, number)?.state == rows::DECIDED
+    {
+        new_round(connection, number, deadline_at)?;
     }
     Ok(Heard::Noted(number))
 }
